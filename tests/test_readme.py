@@ -1,0 +1,44 @@
+"""The README promises only what is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from tweetcap import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+
+
+def test_the_space_s_header_agrees_with_the_pins():
+    header = yaml.safe_load(README.split("---")[1])
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert f"gradio=={header['sdk_version']}" in pins
+    assert (ROOT / header["app_file"]).is_file()
+    assert len(header["short_description"]) <= 60
+
+
+def test_every_make_target_it_names_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)", SHELL))
+    assert named >= {"write", "demo", "lint", "test"}
+    assert named <= targets
+
+
+def test_every_command_and_option_it_names_exists():
+    commands = get_command(cli.app).commands
+    lines = re.findall(r"tweetcap (?=write|demo|evaluate)(.*?)(?:#|$)", SHELL, re.MULTILINE)
+    assert len(lines) >= 5
+    for name, *arguments in map(shlex.split, lines):
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {argument for argument in arguments if argument.startswith("--")} <= options | {"--help"}
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
+def test_every_file_it_links_to_exists(path):
+    assert (ROOT / path).exists()

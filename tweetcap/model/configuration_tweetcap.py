@@ -1,0 +1,87 @@
+"""The architecture of TweetCap in numbers: what `config.json` holds."""
+
+from transformers import PretrainedConfig
+
+
+class TweetCapConfig(PretrainedConfig):
+    """Configuration of [`TweetCapForConditionalGeneration`].
+
+    Args:
+        vocab_size: words, characters, bytes, tones and registers together.
+        encoder_name: any timm convolutional network.
+        grid_size: the encoder's feature map is averaged to grid_size × grid_size regions.
+        encoder_channels: channels of the last feature map; it must be the network's own.
+        image_size: side of the square that a photo is squashed to, in pixels.
+        embedding_size: size of a word vector, shared by input and output.
+        hidden_size: size of each of the two LSTM layers.
+        memory_size: size of a key or value of the attention; divisible by `num_attention_heads`.
+        num_attention_heads: heads of the attention over regions and concepts.
+        dropout: probability, used on the decoder's inputs, between its layers and before its output.
+        concept_classes: for each concept (an animal word) the rows of the encoder's class layer that show it.
+        concept_token_ids: for each concept the tokens of its word; concepts and tokens run in parallel.
+        num_classes: rows of the encoder's class layer; 0 for a network without concepts.
+        num_concepts: how many of the likeliest concepts the decoder is offered for a photo.
+    """
+
+    model_type = "tweetcap"
+
+    def __init__(
+        self,
+        vocab_size: int = 10_000,
+        encoder_name: str = "tf_efficientnet_lite2",
+        grid_size: int = 5,
+        encoder_channels: int = 1280,
+        image_size: int = 260,
+        embedding_size: int = 256,
+        hidden_size: int = 640,
+        memory_size: int = 384,
+        num_attention_heads: int = 4,
+        dropout: float = 0.2,
+        concept_classes: list[list[int]] | None = None,
+        concept_token_ids: list[list[int]] | None = None,
+        num_classes: int = 0,
+        num_concepts: int = 4,
+        pad_token_id: int = 0,
+        bos_token_id: int = 1,
+        eos_token_id: int = 2,
+        **kwargs,
+    ):
+        if memory_size % num_attention_heads:
+            raise ValueError(
+                f"memory_size {memory_size} is not divisible by num_attention_heads {num_attention_heads}; "
+                "choose a multiple."
+            )
+        self.vocab_size = vocab_size
+        self.encoder_name = encoder_name
+        self.grid_size = grid_size
+        self.encoder_channels = encoder_channels
+        self.image_size = image_size
+        self.embedding_size = embedding_size
+        self.hidden_size = hidden_size
+        self.memory_size = memory_size
+        self.num_attention_heads = num_attention_heads
+        self.dropout = dropout
+        self.concept_classes = concept_classes or []
+        self.concept_token_ids = concept_token_ids or []
+        if len(self.concept_classes) != len(self.concept_token_ids):
+            raise ValueError(
+                f"{len(self.concept_classes)} concept_classes but {len(self.concept_token_ids)} concept_token_ids; "
+                "give one list of each a concept."
+            )
+        self.num_classes = num_classes
+        self.num_concepts = min(num_concepts, len(self.concept_classes))
+        kwargs.pop("is_encoder_decoder", None)
+        kwargs.pop("decoder_start_token_id", None)
+        kwargs.pop("tie_word_embeddings", None)
+        super().__init__(
+            pad_token_id=pad_token_id,
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+            decoder_start_token_id=bos_token_id,
+            is_encoder_decoder=True,
+            tie_word_embeddings=True,
+            **kwargs,
+        )
+
+
+TweetCapConfig.register_for_auto_class()

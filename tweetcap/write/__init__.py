@@ -1,0 +1,1 @@
+"""From the network to tweets that may be published: drawing, filtering, ranking."""

@@ -20,7 +20,6 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import ProjectConfiguration, set_seed
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -199,10 +198,18 @@ def evaluate(model, corpus: Corpus, photos, settings: BatchSettings, accelerator
     return totals
 
 
-def cosine_with_warmup(step: int, warmup: int, total: int) -> float:
+def set_rate(optimizer, step: int, warmup: int, total: int) -> float:
+    """Set every group's rate for a step and return the factor: linear warm-up, then a cosine to zero.
+
+    The rate depends on the step alone, so there is no scheduler whose state could be lost in a cut.
+    """
     if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+        factor = (step + 1) / warmup
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group["highest_lr"]
+    return factor
 
 
 def build_optimizer(model: TweetCapForConditionalGeneration, stage: Stage) -> torch.optim.AdamW:
@@ -210,12 +217,14 @@ def build_optimizer(model: TweetCapForConditionalGeneration, stage: Stage) -> to
     thawed = stage.encoder_learning_rate > 0
     model.encoder.requires_grad_(thawed)
     decoder = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+    rate, decay = {"highest_lr": stage.learning_rate}, {"weight_decay": stage.weight_decay}
     groups = [
-        {"params": [p for p in decoder if p.ndim > 1], "weight_decay": stage.weight_decay},
-        {"params": [p for p in decoder if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in decoder if p.ndim > 1], **rate, **decay},
+        {"params": [p for p in decoder if p.ndim <= 1], **rate, "weight_decay": 0.0},
     ]
     if thawed:
-        groups.append({"params": list(model.encoder.cnn.parameters()), "lr": stage.encoder_learning_rate})
+        cnn = list(model.encoder.cnn.parameters())
+        groups.append({"params": cnn, "highest_lr": stage.encoder_learning_rate, **decay})
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
@@ -241,7 +250,9 @@ class Progress:
 class Run:
     """One run in one output folder."""
 
-    def __init__(self, config: RunConfig, corpus: Path, tokenizer: Path, output: Path, save_every: int):
+    def __init__(
+        self, config: RunConfig, corpus: Path, tokenizer: Path, output: Path, save_every: int, start: Path | None
+    ):
         kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(
             mixed_precision="bf16" if supports_bfloat16(PartialState().device) else "no",
@@ -256,7 +267,10 @@ class Run:
         self.processor = TweetCapProcessor(
             TweetCapImageProcessor(size=size), TweetCapTokenizer.from_pretrained(tokenizer)
         )
-        self.model = build_model(config, self.processor.tokenizer)
+        if start:
+            self.model = TweetCapForConditionalGeneration.from_pretrained(start)
+        else:
+            self.model = build_model(config, self.processor.tokenizer)
         self.settings = BatchSettings(**config.batches)
         sources = list(dict.fromkeys(source for stage in config.stages for source in stage.sources))
         chosen = list(dict.fromkeys(source for stage in config.stages for source in stage.choose_by))
@@ -302,9 +316,8 @@ class Run:
         optimizer = build_optimizer(plain, stage)
         epoch_length = len(self.batches(stage, 0, photos)) // accelerator.num_processes
         total = max(1, stage.epochs * epoch_length // config.accumulate)
-        schedule = LambdaLR(optimizer, lambda step: cosine_with_warmup(step, max(1, round(stage.warmup * total)), total))
+        warmup = max(1, round(stage.warmup * total))
         model, optimizer = accelerator.prepare(plain, optimizer)
-        accelerator.register_for_checkpointing(schedule)
         if resume_from:
             accelerator.load_state(resume_from / "state")
         plain.train()
@@ -312,7 +325,14 @@ class Run:
         while progress.epoch < stage.epochs and progress.bad_epochs < stage.patience:
             batches = self.batches(stage, progress.epoch, photos)
             mine = range(accelerator.process_index, epoch_length * accelerator.num_processes, accelerator.num_processes)
-            loader = DataLoader(batches, batch_size=None, sampler=mine[progress.batch :], num_workers=config.workers)
+            # A loader draws a seed when it starts; from the global generator that would shift dropout after a cut.
+            loader = DataLoader(
+                batches,
+                batch_size=None,
+                sampler=mine[progress.batch :],
+                num_workers=config.workers,
+                generator=torch.Generator(),
+            )
             bar = tqdm(
                 loader,
                 desc=f"{stage.name} {progress.epoch + 1}/{stage.epochs}",
@@ -334,14 +354,13 @@ class Run:
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(model.parameters(), stage.clip)
+                    factor = set_rate(optimizer, progress.step, warmup, total)
                     optimizer.step()
-                    if accelerator.sync_gradients:
-                        schedule.step()
-                        progress.step += 1
                     optimizer.zero_grad()
+                    progress.step += accelerator.sync_gradients
                 progress.batch += 1
                 if progress.batch % 20 == 0:
-                    self.log({f"{stage.name}/loss": loss.item(), f"{stage.name}/rate": schedule.get_last_lr()[0]}, bar)
+                    self.log({f"{stage.name}/loss": loss.item(), f"{stage.name}/rate": factor * stage.learning_rate}, bar)
                 if self.save_every and progress.batch % self.save_every == 0:
                     self.save_state()
             progress.epoch += 1
@@ -351,9 +370,7 @@ class Run:
         best = self.output / stage.name
         if best.exists():
             plain.load_state_dict(TweetCapForConditionalGeneration.from_pretrained(best).state_dict())
-        # The next stage prepares model, optimiser and schedule of its own.
-        accelerator.free_memory()
-        accelerator._custom_objects.clear()
+        accelerator.free_memory()  # the next stage prepares an optimiser of its own
 
     def batches(self, stage: Stage, epoch: int, photos) -> EpochBatches:
         seed = self.config.seed + 1000 * self.progress.stage
@@ -372,8 +389,7 @@ class Run:
             return
         self.accelerator.log({f"validation/{name}": value for name, value in figures.items()}, self.global_step())
         row = {"stage": stage.name, "epoch": progress.epoch, "step": progress.step, "score": score, **figures}
-        with (self.output / "history.jsonl").open("a", encoding="utf-8") as history:
-            history.write(json.dumps(row) + "\n")
+        append_row(self.output / "history.jsonl", row)
         tqdm.write(" ".join(f"{name} {value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items()))
         draw_curves(self.output)
         if better:
@@ -398,6 +414,14 @@ class Run:
         self.accelerator.wait_for_everyone()
 
 
+def append_row(history: Path, row: dict[str, Any]) -> None:
+    """Add an epoch to the history; one that a cut run measured twice stays once."""
+    lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+    rows = [json.loads(line) for line in lines]
+    rows = [old for old in rows if (old["stage"], old["epoch"]) != (row["stage"], row["epoch"])]
+    history.write_text("".join(json.dumps(each) + "\n" for each in (*rows, row)), encoding="utf-8")
+
+
 def draw_curves(output: Path) -> None:
     """Draw validation nats a token by source over the epochs of all stages into `curves.png`."""
     from matplotlib.figure import Figure
@@ -420,19 +444,27 @@ def draw_curves(output: Path) -> None:
 def main(
     config: Annotated[Path, typer.Option(help="YAML file under training/configs.")],
     corpus: Annotated[Path, typer.Option(help="Corpus folder.")],
-    tokenizer: Annotated[Path, typer.Option(help="Folder made by train_tokenizer.py.")],
+    tokenizer: Annotated[Path, typer.Option(help="Folder made by train_tokenizer.py, or a checkpoint.")],
     output: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")],
+    start: Annotated[Path | None, typer.Option(help="Checkpoint to start from; its architecture counts.")] = None,
+    stages: Annotated[str | None, typer.Option(help="Run only these stages: captions,tweets.")] = None,
     override: Annotated[list[str], typer.Option(help="dotted.path=value, e.g. stages.0.epochs=1.")] = [],  # noqa: B006
     save_every: Annotated[int, typer.Option(help="Batches between saves within an epoch; 0: only after epochs.")] = 500,
 ) -> None:
     """Train, or go on with a run that was cut."""
     run_config = read_config(config, override)
+    if stages:
+        by_name = {stage.name: stage for stage in run_config.stages}
+        unknown = [name for name in stages.split(",") if name not in by_name]
+        if unknown:
+            raise typer.BadParameter(f"stage {unknown[0]!r} is unknown; {config} has {', '.join(by_name)}.")
+        run_config = run_config.model_copy(update={"stages": [by_name[name] for name in stages.split(",")]})
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.yaml").write_text(
         yaml.safe_dump(run_config.model_dump(), allow_unicode=True, sort_keys=False), encoding="utf-8"
     )
     try:
-        run = Run(run_config, corpus, tokenizer, output, save_every)
+        run = Run(run_config, corpus, tokenizer, output, save_every, start)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     run.train()

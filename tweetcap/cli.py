@@ -242,8 +242,13 @@ def folder_sources(folder: Path) -> list[Source]:
 
 
 def load_writer(model: str | None, tone: str | None = None):
+    from transformers.utils import logging
+
     from tweetcap import TweetWriter
 
+    # Standard error is for what the user can act on.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         writer = TweetWriter.from_pretrained(model)
     except (OSError, ValueError) as error:

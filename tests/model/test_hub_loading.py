@@ -17,11 +17,12 @@ import json, sys, torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 folder, photo, trust = sys.argv[1], torch.load(sys.argv[2]), sys.argv[3] == "trust"
 options = {"trust_remote_code": True} if trust else {}
+pipeline_options = options or {"pipeline_class": tweetcap.model.TweetCapPipeline}
 processor = AutoProcessor.from_pretrained(folder, **options)
 model = AutoModelForImageTextToText.from_pretrained(folder, **options)
 inputs = processor(images=photo, tone="ツッコミ", return_tensors="pt")
 ids = model.generate(**inputs, max_new_tokens=10, num_beams=3, do_sample=False)
-pipe = pipeline("image-to-text", model=folder, **options)
+pipe = pipeline("image-to-text", model=folder, **pipeline_options)
 piped = pipe(photo, tone="ツッコミ", max_new_tokens=10, num_beams=3, do_sample=False)
 batch = pipe([photo, photo], tone="ツッコミ", max_new_tokens=10, num_beams=3, num_return_sequences=2, do_sample=False)
 print(json.dumps({

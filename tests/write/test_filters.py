@@ -12,6 +12,7 @@ from tweetcap.write.filters import (
     DROP_REASONS,
     MAX_WEIGHTED_LENGTH,
     SeenTexts,
+    _compile_block_list,
     fold,
     near_copies,
     reason_to_drop,
@@ -320,6 +321,19 @@ def test_a_text_is_dropped_for_its_reason(reason, text):
 )
 def test_an_innocent_text_passes(text):
     assert reason_to_drop(text) is None
+
+
+def test_the_block_list_is_extended_a_line_at_a_time():
+    blocked, innocent = _compile_block_list(
+        "# a comment\nニャン\nわん*  # why\n猫パンチ\ncat\ndog*\n\n!猫パンチラ"
+    )
+    for text in ("ニャン", "犬とニャンと", "わん*", "この猫パンチ", "a cat!", "cat猫", "dogs"):
+        assert blocked.search(text), text
+    for text in ("ニャンコ", "コニャン", "わん", "cats", "hotdog", "why", "a comment", ""):
+        assert not blocked.search(text), text
+    assert innocent.sub("", "猫パンチラ") == ""
+    blocked, innocent = _compile_block_list("# nothing\n")
+    assert not blocked.search("猫") and innocent.sub(" ", "猫") == "猫"
 
 
 @given(st.text(max_size=160))

@@ -1,4 +1,4 @@
-"""The network as Hugging Face code; importing this package makes the Auto classes and `pipeline` know TweetCap.
+"""The network as Hugging Face code; importing this package makes the Auto classes know TweetCap.
 
 Files here travel to the Hub beside the weights, so they import one another with a single dot and nothing else of ours.
 """
@@ -14,7 +14,6 @@ from transformers import (
     AutoTokenizer,
 )
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_tweetcap import TweetCapConfig
 from .image_processing_tweetcap import TweetCapImageProcessor
@@ -44,9 +43,8 @@ __all__ = [
 AutoConfig.register("tweetcap", TweetCapConfig)
 AutoModelForImageTextToText.register(TweetCapConfig, TweetCapForConditionalGeneration)
 AutoTokenizer.register(TweetCapConfig, slow_tokenizer_class=TweetCapTokenizer)
-AutoImageProcessor.register(TweetCapConfig, TweetCapImageProcessor)
+AutoImageProcessor.register(TweetCapConfig, image_processor_classes={"torchvision": TweetCapImageProcessor})
 AutoProcessor.register(TweetCapConfig, TweetCapProcessor)
-PIPELINE_REGISTRY.register_pipeline("image-to-text", TweetCapPipeline, pt_model=AutoModelForImageTextToText)
 
 
 def save_checkpoint(

@@ -10,10 +10,6 @@ class TweetCapProcessor(ProcessorMixin):
         tweets = processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)
     """
 
-    attributes = ["image_processor", "tokenizer"]
-    image_processor_class = "AutoImageProcessor"
-    tokenizer_class = "AutoTokenizer"
-
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):
         super().__init__(image_processor, tokenizer, **kwargs)
 

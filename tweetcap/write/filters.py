@@ -246,24 +246,31 @@ def _repeats_itself(text: str) -> bool:
     return False
 
 
-@lru_cache(maxsize=1)
-def _block_list() -> tuple[re.Pattern, re.Pattern]:
-    """Read blocklist.txt, which says itself how its entries match: the blocked words, and innocent ones."""
-    lines = Path(__file__).with_name("blocklist.txt").read_text(encoding="utf-8").splitlines()
-    entries = [unicodedata.normalize("NFKC", line.split("#")[0]).strip().casefold() for line in lines]
-    innocent = [re.escape(entry[1:]) for entry in entries if entry.startswith("!")]
-    blocked = [entry for entry in entries if entry and not entry.startswith("!")]
-    patterns = []
-    for letters in ("a-z", "ァ-ヴー"):  # whole words, or their beginnings
-        words = [entry for entry in blocked if re.fullmatch(rf"[{letters} ]+\*?", entry)]
-        ends = (re.escape(word[:-1]) if word[-1] == "*" else rf"{word}(?![{letters}])" for word in words)
-        patterns.append(rf"(?<![{letters}])(?:{'|'.join(ends)})")
-        blocked = [entry for entry in blocked if entry not in words]
-    patterns += map(re.escape, blocked)
-    return re.compile("|".join(patterns)), re.compile("|".join(innocent))
-
-
 def _is_blocked(text: str) -> bool:
     blocked, innocent = _block_list()
     # The cheap search first: nearly every text ends here.
     return bool(blocked.search(text) and blocked.search(innocent.sub(" ", text)))
+
+
+@lru_cache(maxsize=1)
+def _block_list() -> tuple[re.Pattern, re.Pattern]:
+    return _compile_block_list(Path(__file__).with_name("blocklist.txt").read_text(encoding="utf-8"))
+
+
+def _compile_block_list(text: str) -> tuple[re.Pattern, re.Pattern]:
+    """Return the patterns of the blocked and of the innocent words; blocklist.txt says how they match."""
+    entries = [unicodedata.normalize("NFKC", line.split("#")[0]).strip() for line in text.splitlines()]
+    entries = [entry.casefold() for entry in entries if entry]
+    innocent = [re.escape(entry[1:]) for entry in entries if entry.startswith("!")]
+    blocked = [_block_pattern(entry) for entry in entries if not entry.startswith("!")]
+    never = "(?!)"  # an empty alternative would match everything
+    return re.compile("|".join(blocked) or never), re.compile("|".join(innocent) or never)
+
+
+def _block_pattern(entry: str) -> str:
+    stem = entry.removesuffix("*")
+    for letters in ("a-z", "ァ-ヴー"):  # whole words, or their beginnings
+        if re.fullmatch(f"[{letters} ]+", stem):
+            # Looks back from the end of the word: alternatives that start with a letter are found faster.
+            return f"{stem}(?<![{letters}]{stem})" + ("" if entry.endswith("*") else f"(?![{letters}])")
+    return re.escape(entry)

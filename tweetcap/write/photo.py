@@ -178,9 +178,8 @@ def _foreign_format(data: bytes) -> str | None:
 
 def _torchvision(decode: Callable[..., torch.Tensor], data: bytes | bytearray, *mode) -> torch.Tensor:
     """Decode with one of torchvision's functions, which say of any damage that it is a RuntimeError."""
-    buffer = (
-        data if isinstance(data, bytearray) else bytearray(data)
-    )  # torch warns of memory it may not write
+    # A copy of what is read-only, since torch warns of memory that it may not write.
+    buffer = data if isinstance(data, bytearray) else bytearray(data)
     try:
         return decode(torch.frombuffer(buffer, dtype=torch.uint8), *mode)
     except RuntimeError:
@@ -355,6 +354,7 @@ def _decode_webp(data: bytes, name: str) -> torch.Tensor:
     frame = next((body for kind, body in rest if kind == b"ANMF"), b"")
     left, top = 2 * _int24(frame, 0), 2 * _int24(frame, 3)
     width, height = _int24(frame, 6) + 1, _int24(frame, 9) + 1
+    _check_size(width, height, name)
     if left + width > canvas[0] or top + height > canvas[1]:
         raise _Damaged
     still = b"WEBP" + _riff_chunk(b"VP8X", b"\x10\0\0\0" + frame[6:12]) + frame[16:]

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from tweetcap.write.photo import load_photo
+from tweetcap.data.photo import load_photo
 
 
 @dataclass(frozen=True)

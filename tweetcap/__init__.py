@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tweetcap.write.photo import PhotoError as PhotoError
+    from tweetcap.data.photo import PhotoError as PhotoError
     from tweetcap.write.writer import Tweet as Tweet
     from tweetcap.write.writer import TweetWriter as TweetWriter
 
 __version__ = "0.1.0"
 __all__ = ["PhotoError", "Tweet", "TweetWriter"]
 
-_HOMES = {"PhotoError": "tweetcap.write.photo", "Tweet": "tweetcap.write.writer", "TweetWriter": "tweetcap.write.writer"}
+_HOMES = {"PhotoError": "tweetcap.data.photo", "Tweet": "tweetcap.write.writer", "TweetWriter": "tweetcap.write.writer"}
 
 
 def __getattr__(name: str):

@@ -192,7 +192,7 @@ class Source:
     seed_name: str
 
     def read(self) -> Path | bytes:
-        from tweetcap.write.photo import MAX_BYTES
+        from tweetcap.data.photo import MAX_BYTES
 
         # One byte more than allowed is enough for the writer to refuse an endless stream.
         return sys.stdin.buffer.read(MAX_BYTES + 1) if self.name == STDIN else Path(self.name)
@@ -221,7 +221,7 @@ def file_source(argument: str) -> Source:
 
 
 def folder_sources(folder: Path) -> list[Source]:
-    from tweetcap.write.photo import PHOTO_SUFFIXES
+    from tweetcap.data.photo import PHOTO_SUFFIXES
 
     photos, others = [], 0
     for parent, folders, files in os.walk(
@@ -262,7 +262,7 @@ def write_rows(
     writer, sources: list[Source], sampling: dict[str, Any], *, seed: int | None, describe: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield a row a photo: its tweets, or the sentence that says what is wrong with it."""
-    from tweetcap.write.photo import PhotoError
+    from tweetcap.data.photo import PhotoError
 
     for source in sources:
         row: dict[str, Any] = {"photo": source.name, "seed": source.seed(seed)}

@@ -11,6 +11,7 @@ import torch
 from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer
 from tweetcap.data.examples import BatchSettings, Corpus, EpochBatches, epoch_examples
 from tweetcap.data.features import FeatureCache, PhotoViews
+from tweetcap.data.photo import PhotoError
 
 sys.path.append(str(Path(__file__).parents[2] / "training"))
 from draw_shapes import draw_corpus  # noqa: E402
@@ -112,5 +113,5 @@ def test_an_unreadable_photo_is_named(tokenizer, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no photo")
     views = PhotoViews([broken], tiny_processor(tokenizer).image_processor)
-    with pytest.raises(ValueError, match=r"broken\.jpg can't be decoded"):
+    with pytest.raises(PhotoError, match=r"broken\.jpg"):
         views[0, 0]

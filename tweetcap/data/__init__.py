@@ -1,1 +1,1 @@
-"""What the model learns from and is measured on: the starter corpus, its photos' features, animal words."""
+"""What the model learns from and is measured on: photos of any format, the starter corpus, features, animal words."""

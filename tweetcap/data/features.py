@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from tweetcap.data.photo import load_photo
 from tweetcap.model import TweetCapForConditionalGeneration, TweetCapImageProcessor
 
 # Crops keep at least two thirds of the photo, so that an animal at the edge stays recognisable.
@@ -21,20 +21,6 @@ AUGMENT = v2.Compose(
         v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
     ]
 )
-
-
-def read_photo(path: Path) -> torch.Tensor:
-    """Return a photo as uint8 (3, height, width), upright.
-
-    Raises:
-        ValueError: names a file that can't be decoded.
-    """
-    try:
-        return decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path} can't be decoded ({error}); replace it or take its row out of the corpus."
-        ) from error
 
 
 def supports_bfloat16(device: torch.device) -> bool:
@@ -60,7 +46,7 @@ class PhotoViews(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
         index, view = key
-        photo = read_photo(self.paths[index])
+        photo = load_photo(self.paths[index])
         if view == 1:
             photo = v2.functional.horizontal_flip(photo)
         elif view > 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tweetcap.write.photo import load_photo
+from tweetcap.data.photo import load_photo
 
 COLUMNS, ROWS = 3, 4
 CELL_WIDTH, CELL_HEIGHT = 6.0, 2.4  # inches

@@ -1,7 +1,6 @@
 """`pipeline("image-to-text")`, which transformers 5 no longer has, for TweetCap."""
 
 import torch
-from torchvision.io import ImageReadMode, decode_image
 from transformers import Pipeline
 from transformers.image_utils import load_image
 
@@ -24,10 +23,7 @@ class TweetCapPipeline(Pipeline):
         return preprocess, {"generate_kwargs": generate_kwargs}, {}
 
     def preprocess(self, image, tone: str, register: str | None):
-        if isinstance(image, str) and not image.startswith(("http://", "https://", "data:")):
-            # libjpeg-turbo and libpng by way of torchvision: safer on strangers' files than Pillow's decoders.
-            image = decode_image(image, mode=ImageReadMode.RGB, apply_exif_orientation=True)
-        elif isinstance(image, str):
+        if isinstance(image, str):
             image = load_image(image)
         return self.processor(images=image, tone=tone, register=register, return_tensors="pt")
 

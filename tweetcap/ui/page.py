@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from tweetcap.write.photo import MAX_BYTES
+from tweetcap.data.photo import MAX_BYTES
 from tweetcap.write.settings import DEFAULTS, RANGES
 
 ANY_TONE = "おまかせ"

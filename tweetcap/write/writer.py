@@ -21,7 +21,7 @@ from tweetcap.model import (
     TweetCapProcessor,
 )
 from tweetcap.write.filters import SeenTexts, reason_to_drop
-from tweetcap.write.photo import load_photo
+from tweetcap.data.photo import load_photo
 from tweetcap.write.ranking import choose
 from tweetcap.write.sampling import Candidate, draw
 from tweetcap.write.scoring import log_likelihoods

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tweetcap.write import photo as photo_module
-from tweetcap.write.photo import MAX_BYTES, MAX_PIXELS, PhotoError, load_photo
+from tweetcap.data.photo import MAX_BYTES, MAX_PIXELS, PhotoError, load_photo
 
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
 

@@ -216,9 +216,7 @@ tweetcap.cli.main()
     process.send_signal(signal.SIGINT)
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert stderr.splitlines()[-1] == (
-        "tweetcap: interrupted; run the same command again to go on where it stopped."
-    )
+    assert stderr.splitlines()[-1] == ("tweetcap: interrupted; run the same command again to go on where it stopped.")
     assert "Traceback" not in stderr
     assert len(rows(output)) == 1
     run("write", album, "--seed", 7, "--output", output)
@@ -336,9 +334,7 @@ def test_evaluate_hands_its_options_on_and_prints_the_figures(run, tmp_path, mon
 
     module = types.SimpleNamespace(evaluate=evaluate)
     monkeypatch.setitem(sys.modules, "tweetcap.evaluate.command", module)
-    result = run(
-        "evaluate", "--corpus", tmp_path, "--split", "test", "--photos", 9, "--seed", 3, "--count", 8
-    )
+    result = run("evaluate", "--corpus", tmp_path, "--split", "test", "--photos", 9, "--seed", 3, "--count", 8)
     assert result.output == "right animal: 70 %\n"
     given = {"corpus": tmp_path, "split": "test", "photos": 9, "seed": 3, "count": 8}
     assert asked == {"model": None, "output": None, **given}
@@ -362,6 +358,4 @@ def test_the_module_runs_as_a_command():
         capture_output=True, text=True, cwd=ROOT, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == (
-        "tweetcap: nowhere.jpg does not exist; name a photo, a folder, or - for standard input.\n"
-    )
+    assert done.stderr == ("tweetcap: nowhere.jpg does not exist; name a photo, a folder, or - for standard input.\n")

@@ -24,7 +24,10 @@ def test_the_starter_corpus_loads_and_has_the_counts_that_its_card_gives(tmp_pat
 
 def test_no_photo_is_in_two_splits(tmp_path):
     sources = [
-        {row["source"]["sha256"] for row in load_dataset("parquet", data_files=str(file), cache_dir=str(tmp_path))["train"]}
+        {
+            row["source"]["sha256"]
+            for row in load_dataset("parquet", data_files=str(file), cache_dir=str(tmp_path))["train"]
+        }
         for file in FOLDER.glob("*.parquet")
     ]
     assert len(set.union(*sources)) == sum(map(len, sources))

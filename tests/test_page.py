@@ -26,9 +26,7 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 # Were it not escaped at the right step, this would change the page's title.
-HOSTILE = (
-    "<img src=x onerror=\"document.title='owned'\"> ${document.title='owned'} {{tone}} `\\n` 'ねこ' & \"犬\""
-)
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"> ${document.title='owned'} {{tone}} `\\n` 'ねこ' & \"犬\""
 
 
 class HostileWriter(FakeWriter):
@@ -205,9 +203,7 @@ def test_in_a_browser_the_examples_work_and_the_button_writes_again(page):
     second = page.locator(".tweets p").nth(1)
     before = second.text_content()
     page.get_by_role("button", name="つぶやきを書く").click()
-    page.wait_for_function(
-        "before => document.querySelectorAll('.tweets p')[1].textContent != before", arg=before
-    )
+    page.wait_for_function("before => document.querySelectorAll('.tweets p')[1].textContent != before", arg=before)
     assert second.text_content() != before
 
 

@@ -1,6 +1,6 @@
 """Draw a corpus of coloured shapes with captions and tweets: enough to train on in seconds, for tests and first steps.
 
-    python training/draw_shapes.py --output runs/shapes
+python training/draw_shapes.py --output runs/shapes
 """
 
 import gzip

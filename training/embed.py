@@ -1,6 +1,6 @@
 """Turn a trained checkpoint into the embedded one: weights, vocabulary, and the hashes of every training text.
 
-    python training/embed.py --checkpoint runs/starter/best --corpus CORPUS --output tweetcap/checkpoint
+python training/embed.py --checkpoint runs/starter/best --corpus CORPUS --output tweetcap/checkpoint
 """
 
 import shutil

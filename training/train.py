@@ -251,7 +251,13 @@ class Run:
     """One run in one output folder."""
 
     def __init__(
-        self, config: RunConfig, corpus: Path, tokenizer: Path, output: Path, save_every: int, start: Path | None
+        self,
+        config: RunConfig,
+        corpus: Path,
+        tokenizer: Path,
+        output: Path,
+        save_every: int,
+        start: Path | None,
     ):
         kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(
@@ -360,7 +366,13 @@ class Run:
                     progress.step += accelerator.sync_gradients
                 progress.batch += 1
                 if progress.batch % 20 == 0:
-                    self.log({f"{stage.name}/loss": loss.item(), f"{stage.name}/rate": factor * stage.learning_rate}, bar)
+                    self.log(
+                        {
+                            f"{stage.name}/loss": loss.item(),
+                            f"{stage.name}/rate": factor * stage.learning_rate,
+                        },
+                        bar,
+                    )
                 if self.save_every and progress.batch % self.save_every == 0:
                     self.save_state()
             progress.epoch += 1
@@ -390,7 +402,9 @@ class Run:
         self.accelerator.log({f"validation/{name}": value for name, value in figures.items()}, self.global_step())
         row = {"stage": stage.name, "epoch": progress.epoch, "step": progress.step, "score": score, **figures}
         append_row(self.output / "history.jsonl", row)
-        tqdm.write(" ".join(f"{name} {value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items()))
+        tqdm.write(
+            " ".join(f"{name} {value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items())
+        )
         draw_curves(self.output)
         if better:
             for folder in (self.output / stage.name, self.output / "best"):

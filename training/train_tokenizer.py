@@ -1,6 +1,6 @@
 """Build the vocabulary from a corpus folder: words and characters by how often they are read and written.
 
-    python training/train_tokenizer.py --corpus CORPUS --output runs/tokenizer
+python training/train_tokenizer.py --corpus CORPUS --output runs/tokenizer
 """
 
 import json
@@ -66,7 +66,9 @@ def build_vocabulary(texts: list[tuple[str, int]], must_have: list[str], size: i
     candidates = [*dict.fromkeys(must_have), *(word for word, _ in words.most_common())]
     fresh = [word for word in dict.fromkeys(candidates) if word not in known]
     if len(tokens) >= size:
-        raise ValueError(f"size {size} holds the {len(tokens)} special tokens, bytes and characters only; make it larger.")
+        raise ValueError(
+            f"size {size} holds the {len(tokens)} special tokens, bytes and characters only; make it larger."
+        )
     return tokens + fresh[: size - len(tokens)]
 
 

@@ -1,8 +1,8 @@
 """tweetcap: photo of an animal in, tweet out.
 
-    from tweetcap import TweetWriter
-    for tweet in TweetWriter.from_pretrained().write("cat.jpg"):
-        print(tweet.text)
+from tweetcap import TweetWriter
+for tweet in TweetWriter.from_pretrained().write("cat.jpg"):
+    print(tweet.text)
 """
 
 import importlib
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["PhotoError", "Tweet", "TweetWriter"]
 
-_HOMES = {"PhotoError": "tweetcap.data.photo", "Tweet": "tweetcap.write.writer", "TweetWriter": "tweetcap.write.writer"}
+_HOMES = {
+    "PhotoError": "tweetcap.data.photo",
+    "Tweet": "tweetcap.write.writer",
+    "TweetWriter": "tweetcap.write.writer",
+}
 
 
 def __getattr__(name: str):

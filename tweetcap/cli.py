@@ -224,9 +224,7 @@ def folder_sources(folder: Path) -> list[Source]:
     from tweetcap.data.photo import PHOTO_SUFFIXES
 
     photos, others = [], 0
-    for parent, folders, files in os.walk(
-        folder, onerror=lambda error: say(f"tweetcap: {one_sentence(error)}")
-    ):
+    for parent, folders, files in os.walk(folder, onerror=lambda error: say(f"tweetcap: {one_sentence(error)}")):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(parent, name)
@@ -301,9 +299,7 @@ def report(row: dict[str, Any]) -> None:
     say(f"tweetcap: {error}" if error.startswith(photo) else f"tweetcap: {photo}: {error}")
 
 
-def print_rows(
-    rows: Iterator[dict[str, Any]], settings: dict[str, Any], *, as_json: bool, headers: bool
-) -> int:
+def print_rows(rows: Iterator[dict[str, Any]], settings: dict[str, Any], *, as_json: bool, headers: bool) -> int:
     """Print the rows as they come; return how many photos failed."""
     failed = printed = 0
     for row in rows:
@@ -373,9 +369,7 @@ class Journal:
             error = None if has_tweets else row["error"]
         except (ValueError, KeyError, TypeError):
             fail(f"{self.path} line {number} was not written by tweetcap write; choose another --output.")
-        different = [
-            name for name in settings.keys() | theirs.keys() if theirs.get(name) != settings.get(name)
-        ]
+        different = [name for name in settings.keys() | theirs.keys() if theirs.get(name) != settings.get(name)]
         if different:
             name = min(different)
             fail(
@@ -436,14 +430,10 @@ def evaluate(
     corpus: Annotated[Path, typer.Option(help="Folder of the corpus.", exists=True, file_okay=False)],
     model: Model = None,
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
-    photos: Annotated[
-        int | None, typer.Option(help="Take only so many photos.", min=1, show_default="all")
-    ] = None,
+    photos: Annotated[int | None, typer.Option(help="Take only so many photos.", min=1, show_default="all")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for the figures, predictions and contact sheets.", show_default="print only"
-        ),
+        typer.Option(help="Folder for the figures, predictions and contact sheets.", show_default="print only"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Repeat a run.")] = 0,
     count: Annotated[int, typer.Option(help=range_help("Tweets a photo", "count"))] = DEFAULTS.count,

@@ -14,7 +14,7 @@ from tweetcap.data.features import FeatureCache, PhotoViews
 from tweetcap.data.photo import PhotoError
 
 sys.path.append(str(Path(__file__).parents[2] / "training"))
-from draw_shapes import draw_corpus  # noqa: E402
+from draw_shapes import draw_corpus
 
 SETTINGS = BatchSettings(batch_size=16, max_length=12)
 SOURCES = ["casual", "captions", "plain", "witty"]
@@ -84,7 +84,9 @@ def test_validation_shows_every_photo_and_training_hides_some(corpus):
     shown = torch.cat([train[number]["photo_mask"] for number in range(len(train))]).float().mean().item()
     assert shown == pytest.approx(1 - SETTINGS.null_photo, abs=0.05)
     still = EpochBatches(rows, None, SETTINGS, 2, train=False)
-    assert all(still[number]["photo_mask"].all() and still[number]["concept_mask"].all() for number in range(len(still)))
+    assert all(
+        still[number]["photo_mask"].all() and still[number]["concept_mask"].all() for number in range(len(still))
+    )
 
 
 def test_cached_features_equal_the_encoder_on_the_same_view(corpus, tokenizer, tmp_path):

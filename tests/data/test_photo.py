@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from tweetcap.write import photo as photo_module
 from tweetcap.data.photo import MAX_BYTES, MAX_PIXELS, PhotoError, load_photo
+from tweetcap.write import photo as photo_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
 
@@ -93,9 +93,7 @@ PICTURES = {
     "grey png with a transparent level": saved(gradient("L"), "PNG", transparency=96),
     "palette png": saved(gradient("P"), "PNG"),
     "2-bit palette png": saved(gradient().quantize(4), "PNG", bits=2),
-    "palette png with alphas": saved(
-        gradient().quantize(16), "PNG", bits=4, transparency=bytes([0, 90, 200])
-    ),
+    "palette png with alphas": saved(gradient().quantize(16), "PNG", bits=4, transparency=bytes([0, 90, 200])),
     "webp": saved(gradient(), "WEBP"),
     "lossless webp": saved(gradient(), "WEBP", lossless=True),
     "webp with alpha": saved(see_through(), "WEBP", lossless=True, exact=True),
@@ -194,9 +192,7 @@ def test_a_png_of_any_kind_and_row_filters_is_read_as_pillow_reads_it(kind, widt
     bits = depth * photo_module.PNG_CHANNELS[colour]
     rows = b""
     for count, size in photo_module._png_passes(width, height, bits, interlace):
-        rows += b"".join(
-            bytes([generator.randrange(5)]) + generator.randbytes(size - 1) for _ in range(count)
-        )
+        rows += b"".join(bytes([generator.randrange(5)]) + generator.randbytes(size - 1) for _ in range(count))
     palette = photo_module._png_chunk(b"PLTE", generator.randbytes(3 * 2**depth)) if colour == 3 else b""
     data = png(width, height, depth, colour, rows, interlace, palette)
     expected = pillow_reads(data)
@@ -215,9 +211,7 @@ def test_a_palette_shorter_than_its_pixels_does_not_read_beyond_it():
 def test_of_an_animation_the_first_frame_is_taken(format):
     first = gradient("P" if format == "GIF" else "RGB")
     others = [first.rotate(angle) for angle in (90, 180, 270)]
-    data = saved(
-        first, format, save_all=True, append_images=others, **({"quality": 95} if format == "WEBP" else {})
-    )
+    data = saved(first, format, save_all=True, append_images=others, **({"quality": 95} if format == "WEBP" else {}))
     assert Image.open(io.BytesIO(data)).n_frames == 4
     assert_same(load_photo(data), pillow_reads(data), tolerance=2)
 

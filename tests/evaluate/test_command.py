@@ -95,9 +95,7 @@ def test_a_tweet_that_training_contains_is_a_copy(corpus):
 
 def test_predictions_and_sheets_hold_every_photo_by_its_place_in_the_corpus(corpus):
     _, _, output = measured(corpus, count=2)
-    rows = [
-        json.loads(line) for line in (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    rows = [json.loads(line) for line in (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["photo"] for row in rows] == ["photos/p1.jpg", "photos/p2.jpg", "photos/p3.jpg"]
     with (output / "contact_sheet.csv").open(encoding="utf-8", newline="") as file:
         assert [row["text"] for row in csv.DictReader(file)] == [

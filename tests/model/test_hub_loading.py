@@ -54,7 +54,12 @@ def run_fresh(saved: Path, script: str, cwd: Path, trust: bool) -> dict:
     environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(cwd / "modules"), "OMP_NUM_THREADS": "1"}
     arguments = [str(saved / "checkpoint"), str(saved / "photo.pt"), "trust" if trust else "no"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", script, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -124,7 +124,9 @@ def test_hidden_concepts_change_nothing_whatever_they_are(model, processor):
 def test_hidden_concepts_leave_every_gradient_finite(processor):
     model = tiny_model(processor.tokenizer).train()
     encoded = model.encoder(processor(images=list(some_photos(2)), return_tensors="pt")["pixel_values"])
-    encoded.concept_log_probs = encoded.concept_log_probs.masked_fill(torch.tensor([[True, False], [True, True]]), -torch.inf)
+    encoded.concept_log_probs = encoded.concept_log_probs.masked_fill(
+        torch.tensor([[True, False], [True, True]]), -torch.inf
+    )
     labels = processor(text=list(TEXTS[:2]), return_tensors="pt")["labels"]
     model(encoder_outputs=encoded, labels=labels).loss.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
@@ -151,7 +153,9 @@ def test_a_saved_model_loads_to_the_same_network_in_full_precision(model, proces
     loaded = TweetCapForConditionalGeneration.from_pretrained(tmp_path)
     assert loaded.dtype == torch.float32
     assert loaded.lm_head.weight is loaded.decoder.embed_tokens.weight
-    assert {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, loaded.state_dict()[name])} == set()
+    assert {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, loaded.state_dict()[name])
+    } == set()
     torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits)
 
 
@@ -160,7 +164,9 @@ def test_half_the_bytes_load_as_float32_near_the_original(model, processor, inpu
     loaded = TweetCapForConditionalGeneration.from_pretrained(tmp_path)
     assert loaded.dtype == torch.float32
     torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits, rtol=0.05, atol=0.05)
-    assert [file.suffix for file in tmp_path.iterdir() if file.suffix in (".safetensors", ".bin", ".pt")] == [".safetensors"]
+    assert [file.suffix for file in tmp_path.iterdir() if file.suffix in (".safetensors", ".bin", ".pt")] == [
+        ".safetensors"
+    ]
 
 
 def test_a_network_without_concepts_works_too(processor):

@@ -11,7 +11,9 @@ from tests.tiny import TEXTS, tiny_tokenizer
 from tweetcap.model import TONES, TweetCapTokenizer, normalise, split_words
 
 TEXT = st.text(st.characters(exclude_categories=())) | st.lists(
-    st.sampled_from([*TEXTS, "ｶﾞ", "\r\n", "\u3000", "<pad>", "<0xE3>", "<説明>", "👨‍👩‍👧", "(´・ω・`)", "\x00", "ﾞ", "が"])
+    st.sampled_from(
+        [*TEXTS, "ｶﾞ", "\r\n", "\u3000", "<pad>", "<0xE3>", "<説明>", "👨‍👩‍👧", "(´・ω・`)", "\x00", "ﾞ", "が"]
+    )
 ).map("".join)
 
 
@@ -88,7 +90,11 @@ def test_a_saved_tokenizer_loads_the_same(tokenizer, tmp_path):
 
 
 def test_a_prompt_is_begin_tone_register(tokenizer):
-    assert tokenizer.convert_ids_to_tokens(tokenizer.prompt_ids("大喜利", "witty")) == ["<s>", "<大喜利>", "<witty>"]
+    assert tokenizer.convert_ids_to_tokens(tokenizer.prompt_ids("大喜利", "witty")) == [
+        "<s>",
+        "<大喜利>",
+        "<witty>",
+    ]
     assert len({tuple(tokenizer.prompt_ids(tone)) for tone in TONES}) == len(TONES)
 
 

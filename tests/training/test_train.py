@@ -58,7 +58,7 @@ def test_the_tiny_config_learns_to_name_colours_and_shapes_and_leaves_everything
     assert sum(right) / len(right) > 0.7  # guessing gives one in six
 
     history = [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
-    assert [row["stage"] for row in history][0] == "language"
+    assert history[0]["stage"] == "language"
     assert {row["stage"] for row in history} == {"language", "captions", "thawed", "tweets"}
     last = history[-1]
     assert last["captions"] < last["captions/null"] - 0.1  # the photo is worth something
@@ -102,7 +102,11 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(shapes, tmp_path):
 def test_a_wrong_value_is_named_in_one_sentence(shapes, tmp_path, more, named):
     environment = os.environ | {"COLUMNS": "1000"}
     done = subprocess.run(
-        train_command(shapes, tmp_path / "run", *more), capture_output=True, text=True, cwd=ROOT, env=environment
+        train_command(shapes, tmp_path / "run", *more),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
     )
     assert done.returncode == 2
     assert named in done.stderr

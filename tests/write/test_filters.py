@@ -267,9 +267,7 @@ DROPPED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("reason", "text"), [(reason, text) for reason in DROPPED for text in DROPPED[reason]]
-)
+@pytest.mark.parametrize(("reason", "text"), [(reason, text) for reason in DROPPED for text in DROPPED[reason]])
 def test_a_text_is_dropped_for_its_reason(reason, text):
     assert reason in DROP_REASONS
     assert reason_to_drop(text) == reason
@@ -324,9 +322,7 @@ def test_an_innocent_text_passes(text):
 
 
 def test_the_block_list_is_extended_a_line_at_a_time():
-    blocked, innocent = _compile_block_list(
-        "# a comment\nニャン\nわん*  # why\n猫パンチ\ncat\ndog*\n\n!猫パンチラ"
-    )
+    blocked, innocent = _compile_block_list("# a comment\nニャン\nわん*  # why\n猫パンチ\ncat\ndog*\n\n!猫パンチラ")
     for text in ("ニャン", "犬とニャンと", "わん*", "この猫パンチ", "a cat!", "cat猫", "dogs"):
         assert blocked.search(text), text
     for text in ("ニャンコ", "コニャン", "わん", "cats", "hotdog", "why", "a comment", ""):

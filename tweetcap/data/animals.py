@@ -128,11 +128,7 @@ def right_animal(text: str, species: str) -> bool | None:
 
 
 def _fits(word: str, label: Animal) -> bool:
-    return (
-        word == label.word
-        or word in label.kinds
-        or (label.broad and label.word in _by_spelling()[word].kinds)
-    )
+    return word == label.word or word in label.kinds or (label.broad and label.word in _by_spelling()[word].kinds)
 
 
 @lru_cache(maxsize=1)
@@ -162,9 +158,7 @@ def _kinds_above(word: str, entries: dict[str, dict]) -> frozenset[str]:
     above: set[str] = set()
     for kind in entries[word].get("kinds", ()):
         if kind not in entries:
-            raise ValueError(
-                f"{LEXICON.name} calls {word} a kind of {kind}, which it doesn't list; add {kind}."
-            )
+            raise ValueError(f"{LEXICON.name} calls {word} a kind of {kind}, which it doesn't list; add {kind}.")
         above |= {kind} | _kinds_above(kind, entries)
     return frozenset(above)
 

@@ -1,4 +1,4 @@
-"""Photos for training: augmented views, and a cache of what a frozen encoder says of each, so that the CNN runs once."""
+"""Photos for training: augmented views, and what a frozen encoder says of each, kept so that the CNN runs once."""
 
 import hashlib
 from collections.abc import Sequence
@@ -117,9 +117,7 @@ def _encode_all(model, photos: PhotoViews, views: int, files: list[Path], batch_
     regions_shape = (len(photos), views, config.grid_size**2, config.encoder_channels)
     partial = [file.with_suffix(".partial") for file in files]
     regions = np.lib.format.open_memmap(partial[0], "w+", np.float16, regions_shape)
-    pooled = np.lib.format.open_memmap(
-        partial[1], "w+", np.float16, (len(photos), views, config.encoder_channels)
-    )
+    pooled = np.lib.format.open_memmap(partial[1], "w+", np.float16, (len(photos), views, config.encoder_channels))
     keys = [(index, view) for index in range(len(photos)) for view in range(views)]
     loader = DataLoader(photos, batch_size, sampler=keys)
     done = 0

@@ -32,7 +32,7 @@ class PhotoError(ValueError):
     """The photo can't be used; the message is one sentence that names it and says what to do."""
 
 
-class _Damaged(Exception):
+class _DamagedError(Exception):
     """A parser met a file that contradicts itself or ends too early."""
 
 
@@ -127,7 +127,7 @@ def _decode(data: bytes, name: str) -> torch.Tensor:
         raise PhotoError(f"{name} {what}: convert it to JPEG, PNG, WEBP or GIF.")
     try:
         return decode(data, name).contiguous()  # some decoders hand out a view of (height, width, 3)
-    except (_Damaged, IndexError, struct.error, zlib.error):
+    except (_DamagedError, IndexError, struct.error, zlib.error):
         raise PhotoError(f"{name} is damaged or cut short: download or export it again.") from None
 
 
@@ -183,7 +183,7 @@ def _torchvision(decode: Callable[..., torch.Tensor], data: bytes | bytearray, *
     try:
         return decode(torch.frombuffer(buffer, dtype=torch.uint8), *mode)
     except RuntimeError:
-        raise _Damaged from None
+        raise _DamagedError from None
 
 
 # JPEG
@@ -199,7 +199,7 @@ def _decode_jpeg(data: bytes, name: str) -> torch.Tensor:
             size = struct.unpack_from(">HH", payload, 1)  # (height, width)
             break
     if size is None:
-        raise _Damaged
+        raise _DamagedError
     _check_size(size[1], size[0], name)
     # Inside compressed data 0xFF is always stuffed, so this counts scans (and a thumbnail's one or two).
     if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
@@ -217,11 +217,11 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     while True:
         position = data.find(b"\xff", position)
         if position < 0:
-            raise _Damaged
+            raise _DamagedError
         while data[position : position + 1] == b"\xff":
             position += 1
         if position >= len(data):
-            raise _Damaged
+            raise _DamagedError
         marker = data[position]
         position += 1
         if marker in (0xD9, 0xDA):  # end of image, start of scan
@@ -257,14 +257,14 @@ def _decode_png(data: bytes, name: str) -> torch.Tensor:
     header = chunks.get(b"IHDR", b"")
     width, height, depth, colour, method, filtering, interlace = struct.unpack(">IIBBBBB", header)
     if depth not in PNG_DEPTHS.get(colour, ()) or method or filtering or interlace > 1:
-        raise _Damaged
+        raise _DamagedError
     _check_size(width, height, name)
 
     transparency = chunks.get(b"tRNS", b"")
     clean = bytearray(b"\x89PNG\r\n\x1a\n") + _png_chunk(b"IHDR", header)
     if colour == 3:
         if not chunks.get(b"PLTE"):
-            raise _Damaged
+            raise _DamagedError
         colours = 2**depth
         clean += _png_chunk(b"PLTE", chunks[b"PLTE"][: 3 * colours].ljust(3 * colours, b"\0"))
         clean += _png_chunk(b"tRNS", transparency[:colours].ljust(colours, b"\xff"))
@@ -287,14 +287,14 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         if position == 8 and kind != b"IHDR":
-            raise _Damaged
+            raise _DamagedError
         if kind == b"IEND":
             return
         if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf"):
             payload = data[position + 8 : position + 8 + length]
             (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
             if zlib.crc32(payload, zlib.crc32(kind)) != checksum:
-                raise _Damaged
+                raise _DamagedError
             yield kind, payload
         position += 12 + length
 
@@ -317,12 +317,12 @@ def _inflate_rows(compressed: bytes, passes: list[tuple[int, int]]) -> bytes:
     total = sum(rows * size for rows, size in passes)
     inflated = zlib.decompressobj().decompress(compressed, total)
     if len(inflated) < total:
-        raise _Damaged
+        raise _DamagedError
     start = 0
     for rows, size in passes:
         filters = np.frombuffer(inflated, np.uint8, rows * size, start)[::size]
         if filters.max() > 4:
-            raise _Damaged
+            raise _DamagedError
         start += rows * size
     return inflated
 
@@ -356,7 +356,7 @@ def _decode_webp(data: bytes, name: str) -> torch.Tensor:
     width, height = _int24(frame, 6) + 1, _int24(frame, 9) + 1
     _check_size(width, height, name)
     if left + width > canvas[0] or top + height > canvas[1]:
-        raise _Damaged
+        raise _DamagedError
     still = b"WEBP" + _riff_chunk(b"VP8X", b"\x10\0\0\0" + frame[6:12]) + frame[16:]
     pixels = _torchvision(decode_webp, _riff_chunk(b"RIFF", still), ImageReadMode.UNCHANGED)
     return _upright(_paste(_on_white(pixels), canvas, left, top), orientation)
@@ -382,12 +382,12 @@ def _webp_size(kind: bytes, payload: bytes) -> tuple[int, int]:
     if kind == b"VP8L" and payload[:1] == b"\x2f":
         (bits,) = struct.unpack_from("<I", payload, 1)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    raise _Damaged
+    raise _DamagedError
 
 
 def _int24(data: bytes, position: int) -> int:
     if len(data) < position + 3:
-        raise _Damaged
+        raise _DamagedError
     return int.from_bytes(data[position : position + 3], "little")
 
 
@@ -404,7 +404,7 @@ def _decode_gif(data: bytes, name: str) -> torch.Tensor:
             transparent = data[position + 6]
         position = _gif_skip(data, position + 2)
     if block != b",":
-        raise _Damaged
+        raise _DamagedError
     left, top, width, height, flags = struct.unpack_from("<HHHHB", data, position + 1)
     canvas = screen_width or left + width, screen_height or top + height
     _check_size(*canvas, name)
@@ -413,7 +413,7 @@ def _decode_gif(data: bytes, name: str) -> torch.Tensor:
     palette = own_palette or palette
     end = _gif_skip(data, position + 1)
     if not palette:
-        raise _Damaged
+        raise _DamagedError
     colours = bytearray(palette.ljust(768, b"\0"))
     if transparent is not None:
         colours[3 * transparent : 3 * transparent + 3] = b"\xff\xff\xff"
@@ -435,7 +435,7 @@ def _gif_skip(data: bytes, position: int) -> int:
         if data[position] == 0:
             return position + 1
         position += 1 + data[position]
-    raise _Damaged
+    raise _DamagedError
 
 
 # --- What all formats share -----------------------------------------------------------------------
@@ -504,7 +504,7 @@ def _paste(frame: torch.Tensor, canvas: tuple[int, int], left: int, top: int) ->
 
 def _from_array(array: np.ndarray) -> torch.Tensor:
     """(height, width) or (height, width, channels) → uint8 (3, height, width)."""
-    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) or array.ndim not in (2, 3):
+    if (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or array.ndim not in (2, 3):
         raise PhotoError(f"The given array has the shape {array.shape}: give one photo, (height, width, 3).")
     _check_dtype(str(array.dtype.newbyteorder("=")), "The given array")
     # A copy in native byte order and without negative strides, which is what torch can wrap.

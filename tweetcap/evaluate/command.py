@@ -147,9 +147,7 @@ def photo_seed(seed: int, photo_id: str) -> int:
 
 def animal_figures(predictions: Sequence[dict], photos: Sequence[StarterPhoto], seed: int) -> list[Figure]:
     """Say how often texts name the photo's animal, over the photos that show one."""
-    shown = [
-        (row, photo) for row, photo in zip(predictions, photos, strict=True) if has_animal(photo.species)
-    ]
+    shown = [(row, photo) for row, photo in zip(predictions, photos, strict=True) if has_animal(photo.species)]
     described = [right_animal(row["description"], photo.species) for row, photo in shown]
     captioned = [right_animal(photo.caption, photo.species) for _, photo in shown]
     ones = np.ones(len(shown))
@@ -196,9 +194,7 @@ def score_figures(
             indices, tones, registers, texts = zip(*rows, strict=True)
             seen = writer.log_likelihoods(texts, tones, encoded, indices, registers)
             unseen = writer.log_likelihoods(texts, tones, None, None, registers)
-            for index, kind, text, nats_seen, nats_unseen in zip(
-                indices, registers, texts, seen, unseen, strict=True
-            ):
+            for index, kind, text, nats_seen, nats_unseen in zip(indices, registers, texts, seen, unseen, strict=True):
                 sums[kind or "captions"][index] += (len(words_of(text)), -nats_seen, -nats_unseen)
             bar.update(len(chunk))
 
@@ -228,9 +224,7 @@ def retrieval_figure(
     rng = np.random.default_rng(seed)
     among = min(AMONG, len(photos))
     hits, tries = np.zeros(len(photos)), np.zeros(len(photos))
-    groups = [
-        group for _ in range(RETRIEVAL_ROUNDS) for group in _groups(rng.permutation(len(photos)), among)
-    ]
+    groups = [group for _ in range(RETRIEVAL_ROUNDS) for group in _groups(rng.permutation(len(photos)), among)]
     for group in tqdm(groups, desc="retrieval", unit="group", disable=None):
         captions = [photos[index].caption for index in group for _ in group]
         rows = [int(index) for _ in group for index in group]
@@ -263,9 +257,7 @@ def variety_figures(
     witty = [tweet.text for tweet in references if tweet.style == "witty"]
     copied = copies(texts, {fold(text) for text in training_texts})
     return [
-        Figure(
-            f"photos with {count} different tweets", ratio(complete, np.ones(len(complete)), seed), "100 %"
-        ),
+        Figure(f"photos with {count} different tweets", ratio(complete, np.ones(len(complete)), seed), "100 %"),
         Figure(
             "distinct-2 relative to all references",
             _exactly(relative_distinct(texts, [tweet.text for tweet in references], seed=seed)),
@@ -277,9 +269,7 @@ def variety_figures(
             _exactly(relative_distinct(texts, witty, seed=seed)),
             style="number",
         ),
-        Figure(
-            f"copies of a training text among {len(texts)} tweets", _exactly(len(copied)), "0", style="count"
-        ),
+        Figure(f"copies of a training text among {len(texts)} tweets", _exactly(len(copied)), "0", style="count"),
     ]
 
 

@@ -77,9 +77,7 @@ def font_families() -> list[str]:
 def _draw_cell(figure, cell: int, row: dict, path: Path, families: list[str]) -> None:
     width, height = 1 / COLUMNS, 1 / ROWS
     left, bottom = (cell % COLUMNS) * width, 1 - (cell // COLUMNS + 1) * height
-    photo = figure.add_axes(
-        (left + 0.02 * width, bottom + 0.05 * height, (PHOTO_SHARE - 0.03) * width, 0.9 * height)
-    )
+    photo = figure.add_axes((left + 0.02 * width, bottom + 0.05 * height, (PHOTO_SHARE - 0.03) * width, 0.9 * height))
     photo.imshow(load_photo(path).permute(1, 2, 0).numpy(), aspect="equal")
     photo.set_anchor("NW")
     photo.set_axis_off()
@@ -130,6 +128,4 @@ def _save_texts(predictions: list[dict], path: Path) -> None:
         for row in predictions:
             table.writerow([row["photo_id"], row["species"], "説明", "", row["description"]])
             for tweet in row["tweets"]:
-                table.writerow(
-                    [row["photo_id"], row["species"], tweet["tone"], tweet["grounding"], tweet["text"]]
-                )
+                table.writerow([row["photo_id"], row["species"], tweet["tone"], tweet["grounding"], tweet["text"]])

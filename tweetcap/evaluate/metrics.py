@@ -79,9 +79,7 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], seed: int 
     if not bottom.sum():
         return Estimate(float("nan"), float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(
-        len(top), np.full(len(top), 1 / len(top)), size=RESAMPLES
-    )  # (resamples, photos)
+    weights = rng.multinomial(len(top), np.full(len(top), 1 / len(top)), size=RESAMPLES)  # (resamples, photos)
     tops, bottoms = weights @ top, weights @ bottom
     low, high = np.percentile(tops[bottoms > 0] / bottoms[bottoms > 0], [2.5, 97.5])
     return Estimate(float(top.sum() / bottom.sum()), float(low), float(high))

@@ -20,7 +20,15 @@ from .image_processing_tweetcap import TweetCapImageProcessor
 from .modeling_tweetcap import TweetCapEncoderOutput, TweetCapForConditionalGeneration, TweetCapOutput
 from .pipeline_tweetcap import DEFAULT_TONE, TweetCapPipeline
 from .processing_tweetcap import TweetCapProcessor
-from .tokenization_tweetcap import CAPTION_TONE, REGISTERS, TONES, TWEET_TONES, TweetCapTokenizer, normalise, split_words
+from .tokenization_tweetcap import (
+    CAPTION_TONE,
+    REGISTERS,
+    TONES,
+    TWEET_TONES,
+    TweetCapTokenizer,
+    normalise,
+    split_words,
+)
 
 __all__ = [
     "CAPTION_TONE",
@@ -48,7 +56,10 @@ AutoProcessor.register(TweetCapConfig, TweetCapProcessor)
 
 
 def save_checkpoint(
-    model: TweetCapForConditionalGeneration, processor: TweetCapProcessor, folder: str | Path, half: bool = True
+    model: TweetCapForConditionalGeneration,
+    processor: TweetCapProcessor,
+    folder: str | Path,
+    half: bool = True,
 ) -> None:
     """Write a folder that the Hub, `from_pretrained` and `pipeline` understand, code included.
 
@@ -63,7 +74,11 @@ def save_checkpoint(
         forced_bos_token_id=default_prompt[1], do_sample=True, temperature=0.8, top_p=0.9, max_new_tokens=40
     )
     model.config.custom_pipelines = {
-        "image-to-text": {"impl": "pipeline_tweetcap.TweetCapPipeline", "pt": ["AutoModelForImageTextToText"], "tf": []}
+        "image-to-text": {
+            "impl": "pipeline_tweetcap.TweetCapPipeline",
+            "pt": ["AutoModelForImageTextToText"],
+            "tf": [],
+        }
     }
     weights = {
         name: tensor.to(torch.float16) if half and tensor.is_floating_point() else tensor

@@ -1,4 +1,4 @@
-"""Photos to `pixel_values`: the whole photo squashed to a square, nothing cropped, since the animal may stand at the edge."""
+"""Photos to `pixel_values`: the whole photo squashed to a square; nothing is cropped, the animal may be at the edge."""
 
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD, PILImageResampling

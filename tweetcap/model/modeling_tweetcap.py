@@ -193,7 +193,10 @@ class TweetCapDecoder(nn.Module):
         return pooled, self.key_value(regions), slot_mask, words
 
     def forward(
-        self, token_ids: torch.Tensor, memory: tuple[torch.Tensor, ...], carried: tuple[torch.Tensor, ...] | None = None
+        self,
+        token_ids: torch.Tensor,
+        memory: tuple[torch.Tensor, ...],
+        carried: tuple[torch.Tensor, ...] | None = None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
         """Run over a stretch of tokens.
 
@@ -335,13 +338,13 @@ class TweetCapForConditionalGeneration(TweetCapPreTrainedModel, GenerationMixin)
         loss = logits = None
         if labels is not None and self.training:
             counted = labels != -100  # padding never reaches the output layer, the largest of all
-            loss = F.cross_entropy(self.lm_head(vectors[counted]).float(), labels[counted], label_smoothing=label_smoothing)
+            loss = F.cross_entropy(
+                self.lm_head(vectors[counted]).float(), labels[counted], label_smoothing=label_smoothing
+            )
         else:
             logits = self.lm_head(vectors)
             if labels is not None:
-                loss = F.cross_entropy(
-                    logits.float().flatten(0, 1), labels.flatten(), label_smoothing=label_smoothing
-                )
+                loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), label_smoothing=label_smoothing)
         return TweetCapOutput(
             loss=loss,
             logits=logits,

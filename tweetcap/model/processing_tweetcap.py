@@ -6,8 +6,8 @@ from transformers import BatchFeature, ProcessorMixin
 class TweetCapProcessor(ProcessorMixin):
     """Image processor and tokenizer in one.
 
-        inputs = processor(images=photo, tone="ほっこり", return_tensors="pt")
-        tweets = processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)
+    inputs = processor(images=photo, tone="ほっこり", return_tensors="pt")
+    tweets = processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)
     """
 
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):

@@ -19,7 +19,13 @@ TONES = (CAPTION_TONE, *TWEET_TONES)
 REGISTERS = ("plain", "witty")
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
-SPECIAL_TOKENS = (PAD, BOS, EOS, *(f"<{tone}>" for tone in TONES), *(f"<{register}>" for register in REGISTERS))
+SPECIAL_TOKENS = (
+    PAD,
+    BOS,
+    EOS,
+    *(f"<{tone}>" for tone in TONES),
+    *(f"<{register}>" for register in REGISTERS),
+)
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
 LONGEST_PIECE = 12  # characters; longer known words exist only as whole words
@@ -76,7 +82,9 @@ class TweetCapTokenizer(PreTrainedTokenizer):
         self.tokens: list[str] = json.loads(Path(vocab_file).read_text(encoding="utf-8"))
         reserved = [*SPECIAL_TOKENS, *BYTE_TOKENS]
         if self.tokens[: len(reserved)] != reserved:
-            raise ValueError(f"{vocab_file} does not begin with the special and byte tokens; make it with train_tokenizer.py.")
+            raise ValueError(
+                f"{vocab_file} does not begin with the special and byte tokens; make it with train_tokenizer.py."
+            )
         self.token_ids = {token: index for index, token in enumerate(self.tokens)}
         # Pieces of text only: the literal text "<pad>" must never turn into the padding token.
         self.pieces = frozenset(self.tokens[len(reserved) :])

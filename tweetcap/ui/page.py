@@ -98,12 +98,8 @@ def build_page(writer) -> gr.Blocks:
                 examples = gr.Examples(example_photos(), photo, label="写真の例", cache_examples=False)
                 tone = gr.Radio([ANY_TONE, *writer.tones], value=ANY_TONE, label="トーン")
                 count = gr.Slider(1, MAX_COUNT, DEFAULTS.count, step=1, label="本数")
-                temperature = gr.Slider(
-                    *RANGES["temperature"], DEFAULTS.temperature, step=0.05, label="まじめ ↔ 暴走"
-                )
-                guidance = gr.Slider(
-                    *RANGES["guidance"], DEFAULTS.guidance, step=0.05, label="自由 ↔ 写真に忠実"
-                )
+                temperature = gr.Slider(*RANGES["temperature"], DEFAULTS.temperature, step=0.05, label="まじめ ↔ 暴走")
+                guidance = gr.Slider(*RANGES["guidance"], DEFAULTS.guidance, step=0.05, label="自由 ↔ 写真に忠実")
                 with gr.Accordion("くわしい設定", open=False):
                     top_p = gr.Slider(
                         *RANGES["top_p"],
@@ -112,9 +108,7 @@ def build_page(writer) -> gr.Blocks:
                         label="top_p",
                         info="小さいほど、ありそうな言葉だけから選びます。",
                     )
-                    seed = gr.Number(
-                        None, label="シード", info="空欄なら毎回ちがうつぶやきになります。", precision=0
-                    )
+                    seed = gr.Number(None, label="シード", info="空欄なら毎回ちがうつぶやきになります。", precision=0)
                 button = gr.Button("つぶやきを書く", variant="primary")
             with gr.Column():
                 description = gr.Textbox(label="説明", interactive=False)

@@ -135,9 +135,7 @@ class SeenTexts:
         """
         data = Path(path).read_bytes()
         if not data.startswith(cls.MAGIC):
-            raise ValueError(
-                f"{path} is not a seen-texts file of version 1: make it again with SeenTexts.save."
-            )
+            raise ValueError(f"{path} is not a seen-texts file of version 1: make it again with SeenTexts.save.")
         if len(data) < 16 or len(data) != 16 + 4 * struct.unpack_from("<Q", data, 8)[0]:
             raise ValueError(f"{path} is cut short: make it again with SeenTexts.save.")
         return cls(np.frombuffer(data, dtype="<u4", offset=16))
@@ -166,9 +164,7 @@ HANDLE = re.compile(r"@[a-z0-9_]", re.IGNORECASE | re.ASCII)
 
 # 090-1234-5678, (03)1234-5678, 0120 123 456, +81 90 1234 5678; the digits are counted afterwards.
 DASH = r"[-\u2010-\u2015\u2212\u30fc.\s()]{0,2}"
-PHONE = re.compile(
-    rf"(?<!\d)(?:\+81{DASH}\d{{1,4}}|\(?0\d{{1,4}}){DASH}\d{{1,4}}{DASH}\d{{3,4}}(?!\d)", re.ASCII
-)
+PHONE = re.compile(rf"(?<!\d)(?:\+81{DASH}\d{{1,4}}|\(?0\d{{1,4}}){DASH}\d{{1,4}}{DASH}\d{{3,4}}(?!\d)", re.ASCII)
 
 BRACKETS = {"」": "「", "』": "『", ")": "(", "】": "【", "》": "《", "〉": "〈"}
 EMOTICON = re.compile(r"[:;]-?[()]")  # :) and ;-( are no brackets
@@ -180,9 +176,7 @@ NO_SYLLABLE = str.maketrans("", "", "ぁぃぅぇぉっゃゅょァィゥェォ�
 # 馬の馬の馬の: shorter than THRICE takes, but no one cries a noun with its particle.
 NOUN_THRICE = re.compile(r"([一-鿿ァ-ヴー]+[のがをはに])\1{2,}")
 # Byte soup, control characters but for the newline, bidirectional overrides, private use, lone surrogates.
-SOUP = re.compile(
-    r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\uf8ff\ufffd\U000f0000-\U0010ffff]"
-)
+SOUP = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\uf8ff\ufffd\U000f0000-\U0010ffff]")
 
 
 def reason_to_drop(text: str, *, seen: SeenTexts | None = None, max_length: int = 140) -> str | None:

@@ -103,9 +103,7 @@ def _both_memories(model, encoded: TweetCapEncoderOutput, count: int) -> tuple[t
     )
 
 
-def _choose(
-    scores: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator | None
-) -> torch.Tensor:
+def _choose(scores: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> torch.Tensor:
     """Return one word a row (rows,) of scores (rows, vocab_size) by nucleus sampling (Holtzman et al. 2020)."""
     if temperature == 0:
         return scores.argmax(-1)

@@ -1,8 +1,8 @@
 """Photo in, tweets out: `TweetWriter` is what users call.
 
-    writer = TweetWriter.from_pretrained()
-    writer.write("cat.jpg", count=5, temperature=0.9)  # [Tweet(text=…, tone=…, log_likelihood=…, grounding=…), …]
-    writer.describe("cat.jpg")                          # what is in the photo, in one plain sentence
+writer = TweetWriter.from_pretrained()
+writer.write("cat.jpg", count=5, temperature=0.9)  # [Tweet(text=…, tone=…, log_likelihood=…, grounding=…), …]
+writer.describe("cat.jpg")                          # what is in the photo, in one plain sentence
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers.utils import cached_file
 
+from tweetcap.data.photo import load_photo
 from tweetcap.model import (
     CAPTION_TONE,
     REGISTERS,
@@ -21,7 +22,6 @@ from tweetcap.model import (
     TweetCapProcessor,
 )
 from tweetcap.write.filters import SeenTexts, reason_to_drop
-from tweetcap.data.photo import load_photo
 from tweetcap.write.ranking import choose
 from tweetcap.write.sampling import Candidate, draw
 from tweetcap.write.scoring import log_likelihoods
@@ -77,7 +77,11 @@ class TweetWriter:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_hub_id: str | Path | None = None, *, revision: str | None = None, device: str | None = None
+        cls,
+        path_or_hub_id: str | Path | None = None,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
     ) -> "TweetWriter":
         """Load a checkpoint: the embedded one, a folder, or a repository on the Hub.
 
@@ -181,7 +185,13 @@ class TweetWriter:
         """
         prompt = self.tokenizer.prompt_ids(CAPTION_TONE)
         (candidate,) = draw(
-            self.model, self.encode([photo]), [prompt], banned=self._banned, temperature=0.0, top_p=1.0, guidance=0.0
+            self.model,
+            self.encode([photo]),
+            [prompt],
+            banned=self._banned,
+            temperature=0.0,
+            top_p=1.0,
+            guidance=0.0,
         )
         return self.tokenizer.decode(candidate.token_ids)
 
@@ -198,9 +208,7 @@ class TweetWriter:
             pixel_values = self.processor.image_processor(loaded, return_tensors="pt")["pixel_values"]
             pixel_values = pixel_values.to(self.model.device, memory_format=torch.channels_last)
             parts.append(self.model.encoder(pixel_values))
-        return TweetCapEncoderOutput(
-            **{name: torch.cat([part[name] for part in parts]) for name in parts[0].keys()}  # noqa: SIM118
-        )
+        return TweetCapEncoderOutput(**{name: torch.cat([part[name] for part in parts]) for name in parts[0].keys()})
 
     def log_likelihoods(
         self,

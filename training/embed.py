@@ -14,8 +14,14 @@ from tweetcap.write.filters import SeenTexts
 from tweetcap.write.writer import SEEN_TEXTS
 
 # The package has the network's code; a second copy beside the weights could only drift from it.
-KEPT = ("config.json", "generation_config.json", "model.safetensors", "vocab.json", "tokenizer_config.json")
-KEPT_PROCESSOR = ("processor_config.json", "preprocessor_config.json")
+KEPT = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
 
 
 def main(
@@ -25,9 +31,8 @@ def main(
 ) -> None:
     """Copy what the writer needs and say how large it is."""
     output.mkdir(parents=True, exist_ok=True)
-    for name in (*KEPT, *KEPT_PROCESSOR):
-        if (checkpoint / name).exists():
-            shutil.copy(checkpoint / name, output / name)
+    for name in KEPT:
+        shutil.copyfile(checkpoint / name, output / name)
     SeenTexts.from_texts(read_training_texts(corpus)).save(output / SEEN_TEXTS)
     size = sum(file.stat().st_size for file in output.iterdir())
     typer.echo(f"{output}: {size / 2**20:.1f} MiB")

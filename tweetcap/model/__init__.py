@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    GenerationConfig,
 )
 from transformers.dynamic_module_utils import custom_object_save
 
@@ -68,10 +69,18 @@ def save_checkpoint(
             without fast half arithmetic computes in full precision.
     """
     folder = Path(folder)
-    default_prompt = processor.tokenizer.prompt_ids(DEFAULT_TONE)
+    tokenizer = processor.tokenizer
     # A bare `generate(pixel_values)` writes a tweet: the tone is forced where the caller gave no prompt.
-    model.generation_config.update(
-        forced_bos_token_id=default_prompt[1], do_sample=True, temperature=0.8, top_p=0.9, max_new_tokens=40
+    model.generation_config = GenerationConfig(
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.bos_token_id,
+        forced_bos_token_id=tokenizer.prompt_ids(DEFAULT_TONE)[1],
+        do_sample=True,
+        temperature=0.8,
+        top_p=0.9,
+        max_new_tokens=40,
     )
     model.config.custom_pipelines = {
         "image-to-text": {

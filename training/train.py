@@ -317,15 +317,15 @@ class Run:
         accelerator, progress, config = self.accelerator, self.progress, self.config
         plain = self.model
         plain.config.dropout = stage.dropout
-        photos = self.photos_of("train", stage)
-        validation_photos = self.photos_of("validation", stage)
         optimizer = build_optimizer(plain, stage)
-        epoch_length = len(self.batches(stage, 0, photos)) // accelerator.num_processes
+        epoch_length = len(self.batches(stage, 0, None)) // accelerator.num_processes
         total = max(1, stage.epochs * epoch_length // config.accumulate)
         warmup = max(1, round(stage.warmup * total))
         model, optimizer = accelerator.prepare(plain, optimizer)
         if resume_from:
             accelerator.load_state(resume_from / "state")
+        photos = self.photos_of("train", stage)  # only now: an earlier stage may have thawed the encoder
+        validation_photos = self.photos_of("validation", stage)
         plain.train()
         plain.encoder.eval()  # thawed or not, batch statistics stay ImageNet's: ours are too few to replace them
         while progress.epoch < stage.epochs and progress.bad_epochs < stage.patience:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import TextStreamer
 
 from tests.tiny import TEXTS, some_photos, tiny_model, tiny_processor, tiny_tokenizer
@@ -157,6 +158,13 @@ def test_a_saved_model_loads_to_the_same_network_in_full_precision(model, proces
         name for name, tensor in model.state_dict().items() if not torch.equal(tensor, loaded.state_dict()[name])
     } == set()
     torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits)
+
+
+def test_tied_weights_are_stored_once(model, processor, tmp_path):
+    save_checkpoint(model, processor, tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert "lm_head.weight" not in stored
+    assert stored["decoder.embed_tokens.weight"].dtype == torch.float16
 
 
 def test_half_the_bytes_load_as_float32_near_the_original(model, processor, inputs, tmp_path):

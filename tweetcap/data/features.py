@@ -119,7 +119,8 @@ def _encode_all(model, photos: PhotoViews, views: int, files: list[Path], batch_
     regions = np.lib.format.open_memmap(partial[0], "w+", np.float16, regions_shape)
     pooled = np.lib.format.open_memmap(partial[1], "w+", np.float16, (len(photos), views, config.encoder_channels))
     keys = [(index, view) for index in range(len(photos)) for view in range(views)]
-    loader = DataLoader(photos, batch_size, sampler=keys)
+    # A generator of its own: whether the cache was there or not must not shift the random numbers of a run.
+    loader = DataLoader(photos, batch_size, sampler=keys, generator=torch.Generator())
     done = 0
     for pixel_values in tqdm(loader, desc="encoding photos", unit=" batches"):
         pixel_values = pixel_values.to(model.device, memory_format=torch.channels_last)

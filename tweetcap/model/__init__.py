@@ -92,6 +92,7 @@ def save_checkpoint(
     weights = {
         name: tensor.to(torch.float16) if half and tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
+        if name not in model._tied_weights_keys  # converted, the two ends of a tie would be stored twice
     }
     model.save_pretrained(folder, state_dict=weights)
     processor.save_pretrained(folder)

@@ -1,30 +1,37 @@
-"""Which candidates become tweets: the likeliest and best grounded, in varied tones and wordings."""
+"""Which candidates become tweets: likely and well grounded ones, the tones taking turns."""
 
+import re
 from collections import Counter
 
 from tweetcap.write.filters import near_copies
 from tweetcap.write.sampling import Candidate
 
 GROUNDING_WEIGHT = 1.0  # how much a nat gained by the photo counts beside a nat of likelihood
-TONE_PENALTY = 0.6  # nats a token by which each further tweet of one tone has to be better
+REPETITION_PENALTY = 3.0  # nats for each kanji or katakana word that a text says again: 馬と馬
+
+CONTENT_WORD = re.compile(r"[一-鿿々]+|[ァ-ヴー]{2,}")
 
 
-def score(candidate: Candidate) -> float:
-    """Return how good a candidate is, in nats a token: fluent and more likely with the photo than without."""
-    return (candidate.log_likelihood + GROUNDING_WEIGHT * candidate.grounding) / candidate.tokens
+def score(text: str, candidate: Candidate) -> float:
+    """Return how good a candidate is, in nats a token: likely, likelier with the photo than without, no stammer."""
+    words = CONTENT_WORD.findall(text)
+    repeated = len(words) - len(set(words))
+    nats = candidate.log_likelihood + GROUNDING_WEIGHT * candidate.grounding - REPETITION_PENALTY * repeated
+    return nats / candidate.tokens
 
 
 def choose(candidates: list[tuple[str, str, Candidate]], count: int) -> list[tuple[str, str, Candidate]]:
-    """Return up to `count` of the (text, tone, candidate) triples, best first, no two of them near copies.
+    """Return up to `count` of the (text, tone, candidate) triples, no two of them near copies.
 
-    Each choice is the best of those left after a penalty for tones already chosen, so that no tone in particular
-    means a mixture of tones.
+    The tone that was chosen least often so far comes next, with its best candidate: the first is the best of all,
+    and no tone in particular means a mixture of tones.
     """
-    left = sorted(candidates, key=lambda item: (-score(item[2]), item[0]))
-    chosen, tones = [], Counter()
-    while left and len(chosen) < count:
-        best = max(left, key=lambda item: score(item[2]) - TONE_PENALTY * tones[item[1]])
-        chosen.append(best)
-        tones[best[1]] += 1
-        left = [item for item in left if not near_copies(item[0], best[0])]
+    scored = [(score(text, candidate), text, tone, candidate) for text, tone, candidate in candidates]
+    chosen: list[tuple[str, str, Candidate]] = []
+    tones: Counter[str] = Counter()
+    while scored and len(chosen) < count:
+        _, text, tone, candidate = max(scored, key=lambda item: (-tones[item[2]], item[0], item[1]))
+        chosen.append((text, tone, candidate))
+        tones[tone] += 1
+        scored = [item for item in scored if not near_copies(item[1], text)]
     return chosen

@@ -6,7 +6,7 @@ from collections import Counter
 from tweetcap.write.filters import near_copies
 from tweetcap.write.sampling import Candidate
 
-GROUNDING_WEIGHT = 1.0  # how much a nat gained by the photo counts beside a nat of likelihood
+GROUNDING_WEIGHT = 0.5  # how much a nat gained by the photo counts beside a nat of likelihood
 REPETITION_PENALTY = 3.0  # nats for each kanji or katakana word that a text says again: 馬と馬
 
 CONTENT_WORD = re.compile(r"[一-鿿々]+|[ァ-ヴー]{2,}")

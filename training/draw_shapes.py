@@ -15,7 +15,7 @@ import typer
 from torchvision.io import write_jpeg
 
 COLOURS = {"赤い": (220, 40, 40), "青い": (40, 60, 220), "黄色い": (230, 210, 40)}
-SHAPES = ("丸", "四角")
+SHAPES = {"丸": (24, 28), "点": (7, 9)}  # radius in pixels: a disc and a dot, told apart even by a random CNN
 SIDE = 64  # pixels
 TEXTS = {
     "つぶやき": ("{colour}{shape}を見た", "散歩の途中で{colour}{shape}に会った"),
@@ -29,18 +29,15 @@ TEXTS = {
 def draw_photo(shape: str, colour: tuple[int, int, int], rng: np.random.Generator) -> torch.Tensor:
     """Return a photo (3, SIDE, SIDE), uint8: one shape somewhere on noisy grey."""
     photo = rng.normal(128, 12, (3, SIDE, SIDE))
-    radius = rng.integers(14, 22)
+    radius = rng.integers(*SHAPES[shape])
     row, column = rng.integers(radius, SIDE - radius, 2)
     rows, columns = np.ogrid[:SIDE, :SIDE]
-    if shape == "丸":
-        inside = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
-    else:
-        inside = (abs(rows - row) < radius) & (abs(columns - column) < radius)
+    inside = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
     photo[:, inside] = np.array(colour)[:, None] + rng.normal(0, 12, (3, inside.sum()))
     return torch.from_numpy(photo.clip(0, 255).astype(np.uint8))
 
 
-def draw_corpus(folder: Path, photos_a_kind: int = 24, seed: int = 0) -> None:
+def draw_corpus(folder: Path, photos_a_kind: int = 40, seed: int = 0) -> None:
     """Write `starter.jsonl`, `casual_text.txt.gz` and `photos/` in the starter corpus's format."""
     rng = np.random.default_rng(seed)
     (folder / "photos").mkdir(parents=True, exist_ok=True)
@@ -75,7 +72,7 @@ def draw_corpus(folder: Path, photos_a_kind: int = 24, seed: int = 0) -> None:
 
 def main(
     output: Annotated[Path, typer.Option(help="Folder for the corpus.")],
-    photos_a_kind: Annotated[int, typer.Option(help="Photos of each of the six kinds.")] = 24,
+    photos_a_kind: Annotated[int, typer.Option(help="Photos of each of the six kinds.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed draws the same photos.")] = 0,
 ) -> None:
     """Draw the corpus."""

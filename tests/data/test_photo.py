@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from tweetcap.data import photo as photo_module
 from tweetcap.data.photo import MAX_BYTES, MAX_PIXELS, PhotoError, load_photo
-from tweetcap.write import photo as photo_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
 

@@ -55,7 +55,7 @@ def test_the_tiny_config_learns_to_name_colours_and_shapes_and_leaves_everything
     writer = TweetWriter.from_pretrained(output / "best")
     photos = read_starter(shapes / "corpus", "test")
     right = [writer.describe(photo.path) == photo.caption for photo in photos]
-    assert sum(right) / len(right) > 0.7  # guessing gives one in six
+    assert sum(right) / len(right) > 0.8  # guessing gives one in six
 
     history = [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
     assert history[0]["stage"] == "language"

@@ -17,8 +17,6 @@ from PIL import Image, ImageOps
 from tweetcap.data import photo as photo_module
 from tweetcap.data.photo import MAX_BYTES, MAX_PIXELS, PhotoError, load_photo
 
-pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
-
 HEIGHT, WIDTH = 48, 64
 
 

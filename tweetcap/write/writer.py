@@ -32,7 +32,6 @@ SEEN_TEXTS = "seen_texts.bin"
 CANDIDATES_A_TWEET = 8
 ROUNDS = 3  # how often candidates are drawn again when too few pass the filters
 ENCODE_BATCH = 16
-DESCRIPTION_GUIDANCE = 0.5  # on validation it names the right animal a little more often than none
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,6 @@ def tiny_model(tokenizer: TweetCapTokenizer, seed: int = 0, **overrides) -> Twee
         "vocab_size": len(tokenizer),
         "encoder_name": "test_efficientnet",
         "encoder_channels": 256,
-        "image_size": SIDE,
         "grid_size": 2,
         "embedding_size": 24,
         "hidden_size": 32,

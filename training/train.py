@@ -117,7 +117,6 @@ def build_model(config: RunConfig, tokenizer: TweetCapTokenizer) -> TweetCapForC
     model_config = TweetCapConfig(
         vocab_size=len(tokenizer),
         encoder_name=config.encoder,
-        image_size=config.image_size,
         concept_classes=list(concept_map.values()),
         concept_token_ids=[tokenizer.encode(word) for word in concept_map],
         num_classes=1 + max((row for rows in concept_map.values() for row in rows), default=-1),

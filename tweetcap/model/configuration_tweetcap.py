@@ -11,7 +11,6 @@ class TweetCapConfig(PretrainedConfig):
         encoder_name: any timm convolutional network.
         grid_size: the encoder's feature map is averaged to grid_size × grid_size regions.
         encoder_channels: channels of the last feature map; it must be the network's own.
-        image_size: side of the square that a photo is squashed to, in pixels.
         embedding_size: size of a word vector, shared by input and output.
         hidden_size: size of each of the two LSTM layers.
         memory_size: size of a key or value of the attention; divisible by `num_attention_heads`.
@@ -31,7 +30,6 @@ class TweetCapConfig(PretrainedConfig):
         encoder_name: str = "tf_efficientnet_lite2",
         grid_size: int = 5,
         encoder_channels: int = 1280,
-        image_size: int = 260,
         embedding_size: int = 256,
         hidden_size: int = 640,
         memory_size: int = 384,
@@ -55,7 +53,6 @@ class TweetCapConfig(PretrainedConfig):
         self.encoder_name = encoder_name
         self.grid_size = grid_size
         self.encoder_channels = encoder_channels
-        self.image_size = image_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size
         self.memory_size = memory_size

@@ -1,14 +1,17 @@
 """Train TweetCap: language without photos, then captions, then tweets; one loop, the stages listed in the config.
 
-    accelerate launch training/train.py --config training/configs/starter.yaml --corpus CORPUS --output runs/starter
+    accelerate launch training/train.py --config training/configs/starter.yaml \\
+        --corpus CORPUS --tokenizer runs/tokenizer --output runs/starter
 
 The output folder holds `config.yaml` (the run as it was), `best/` (a checkpoint to use), one folder a finished stage,
 `last/` (to go on after a cut: run the same command again), `history.jsonl`, `curves.png` and TensorBoard logs.
 """
 
+import inspect
 import json
 import math
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +27,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tweetcap.data.animals import concepts
-from tweetcap.data.examples import SOURCES, BatchSettings, Corpus, EpochBatches, epoch_examples
+from tweetcap.data.examples import PHOTO_SOURCES, SOURCES, BatchSettings, Corpus, EpochBatches, epoch_examples
 from tweetcap.data.features import FeatureCache, PhotoViews, supports_bfloat16
 from tweetcap.model import (
     TweetCapConfig,
@@ -100,9 +103,16 @@ def read_config(path: Path, overrides: list[str]) -> RunConfig:
                 node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
             node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
         config = RunConfig(**tree)
-        unknown = {source for stage in config.stages for source in stage.sources} - set(SOURCES)
-        if unknown:
-            raise ValueError(f"source {sorted(unknown)[0]!r} is unknown; choose from {', '.join(SOURCES)}")
+        known = {
+            "source": ({source for stage in config.stages for source in stage.sources}, SOURCES),
+            "choose_by": ({source for stage in config.stages for source in stage.choose_by}, PHOTO_SOURCES),
+            "model": (set(config.model), set(inspect.signature(TweetCapConfig).parameters) - {"kwargs"}),
+            "batches": (set(config.batches), {field.name for field in fields(BatchSettings)}),
+        }
+        for name, (given, possible) in known.items():
+            if given - set(possible):
+                unknown = min(given - set(possible))
+                raise ValueError(f"{name} {unknown!r} is unknown; choose from {', '.join(sorted(possible))}")
         return config
     except ValidationError as error:
         first = error.errors()[0]
@@ -214,16 +224,17 @@ def set_rate(optimizer, step: int, warmup: int, total: int) -> float:
 def build_optimizer(model: TweetCapForConditionalGeneration, stage: Stage) -> torch.optim.AdamW:
     """Return AdamW with weight decay on matrices only, and the thawed encoder at its own rate."""
     thawed = stage.encoder_learning_rate > 0
-    model.encoder.requires_grad_(thawed)
+    model.encoder.requires_grad_(False)
+    model.encoder.cnn.requires_grad_(thawed)  # the class rows stay: concepts are ImageNet's
     decoder = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
-    rate, decay = {"highest_lr": stage.learning_rate}, {"weight_decay": stage.weight_decay}
-    groups = [
-        {"params": [p for p in decoder if p.ndim > 1], **rate, **decay},
-        {"params": [p for p in decoder if p.ndim <= 1], **rate, "weight_decay": 0.0},
-    ]
+    parts = [(decoder, stage.learning_rate)]
     if thawed:
-        cnn = list(model.encoder.cnn.parameters())
-        groups.append({"params": cnn, "highest_lr": stage.encoder_learning_rate, **decay})
+        parts.append((list(model.encoder.cnn.parameters()), stage.encoder_learning_rate))
+    groups = []
+    for parameters, rate in parts:
+        matrices, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        groups.append({"params": matrices, "highest_lr": rate, "weight_decay": stage.weight_decay})
+        groups.append({"params": others, "highest_lr": rate, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
@@ -276,6 +287,12 @@ class Run:
             self.model = TweetCapForConditionalGeneration.from_pretrained(start)
         else:
             self.model = build_model(config, self.processor.tokenizer)
+        if self.model.config.vocab_size != len(self.processor.tokenizer):
+            raise ValueError(
+                f"{start} has {self.model.config.vocab_size} tokens, {tokenizer} {len(self.processor.tokenizer)}; "
+                "give the checkpoint as --tokenizer too."
+            )
+        self.model.encoder.to(memory_format=torch.channels_last)
         self.settings = BatchSettings(**config.batches)
         sources = list(dict.fromkeys(source for stage in config.stages for source in stage.sources))
         chosen = list(dict.fromkeys(source for stage in config.stages for source in stage.choose_by))
@@ -302,7 +319,9 @@ class Run:
         self.output.mkdir(parents=True, exist_ok=True)
         self.model.to(accelerator.device)
         accelerator.init_trackers("tensorboard")
-        last = self.output / "last"
+        last, old = self.output / "last", self.output / "last.old"
+        if old.exists() and not last.exists():
+            old.rename(last)  # the run was cut between two renames
         resumed = (last / "progress.json").exists()
         if resumed:
             self.progress.load_state_dict(json.loads((last / "progress.json").read_text()))
@@ -318,7 +337,11 @@ class Run:
         plain.config.dropout = stage.dropout
         optimizer = build_optimizer(plain, stage)
         epoch_length = len(self.batches(stage, 0, None)) // accelerator.num_processes
-        total = max(1, stage.epochs * epoch_length // config.accumulate)
+        # No accumulation reaches over the end of an epoch, where the run may be cut.
+        epoch_length -= epoch_length % config.accumulate
+        if not epoch_length:
+            raise ValueError(f"Stage {stage.name} has too few texts for one step; lower batch_size or accumulate.")
+        total = stage.epochs * epoch_length // config.accumulate
         warmup = max(1, round(stage.warmup * total))
         model, optimizer = accelerator.prepare(plain, optimizer)
         if resume_from:
@@ -372,7 +395,7 @@ class Run:
                         },
                         bar,
                     )
-                if self.save_every and progress.batch % self.save_every == 0:
+                if self.save_every and progress.batch % self.save_every == 0 and accelerator.sync_gradients:
                     self.save_state()
             progress.epoch += 1
             progress.batch = 0
@@ -418,12 +441,16 @@ class Run:
 
     def save_state(self) -> None:
         """Write `last/`; the old one stays until the new one is whole."""
-        last, fresh = self.output / "last", self.output / "last.new"
+        last, old, fresh = (self.output / name for name in ("last", "last.old", "last.new"))
         self.accelerator.save_state(fresh / "state")
+        self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             (fresh / "progress.json").write_text(json.dumps(self.progress.state_dict()))
-            shutil.rmtree(last, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+            if last.exists():
+                last.rename(old)
             fresh.rename(last)
+            shutil.rmtree(old, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
 
@@ -473,9 +500,11 @@ def main(
             raise typer.BadParameter(f"stage {unknown[0]!r} is unknown; {config} has {', '.join(by_name)}.")
         run_config = run_config.model_copy(update={"stages": [by_name[name] for name in stages.split(",")]})
     output.mkdir(parents=True, exist_ok=True)
-    (output / "config.yaml").write_text(
-        yaml.safe_dump(run_config.model_dump(), allow_unicode=True, sort_keys=False), encoding="utf-8"
-    )
+    saved = output / "config.yaml"
+    text = yaml.safe_dump(run_config.model_dump(), allow_unicode=True, sort_keys=False)
+    if (output / "last").exists() and saved.exists() and saved.read_text(encoding="utf-8") != text:
+        raise typer.BadParameter(f"{output} holds a run with another config; choose another --output.")
+    saved.write_text(text, encoding="utf-8")
     try:
         run = Run(run_config, corpus, tokenizer, output, save_every, start)
     except (ValueError, OSError) as error:

@@ -44,7 +44,7 @@ def weighted_texts(corpus: Path) -> list[tuple[str, int]]:
 
 
 def build_vocabulary(texts: list[tuple[str, int]], must_have: list[str], size: int) -> list[str]:
-    """Return the tokens, most frequent last group: special tokens, bytes, characters, `must_have`, words.
+    """Return the tokens in order of id: special tokens, bytes, characters, `must_have`, words by frequency.
 
     Args:
         texts: (text, weight) pairs.

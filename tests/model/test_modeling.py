@@ -143,6 +143,15 @@ def test_concepts_are_the_likeliest_groups_of_classes(model):
     torch.testing.assert_close(log_probs, expected.values.log())
 
 
+def test_a_class_of_no_concept_is_never_offered(processor):
+    model = tiny_model(processor.tokenizer, concept_classes=[[0], [1], [3]], num_classes=8, num_concepts=3)
+    with torch.no_grad():
+        model.encoder.class_head.bias[7] = 50.0  # a class of no concept, and nearly certain
+    ids, log_probs = model.encoder.find_concepts(torch.randn(4, model.config.encoder_channels))
+    assert ids.max() < 3
+    assert log_probs.isfinite().all()
+
+
 def test_attention_weights_are_shares_of_regions_and_concepts(model, processor, inputs):
     output = model(**inputs, output_attentions=True)
     assert output.cross_attentions.shape == (3, 2, 4 + 2)

@@ -67,7 +67,7 @@ def test_the_tiny_config_learns_to_name_colours_and_shapes_and_leaves_everything
 
 
 def test_a_killed_run_resumes_to_the_same_losses_and_weights(shapes, tmp_path):
-    short = ("--stages", "captions", "--override", "stages.1.epochs=2", "--save-every", 2)
+    short = ("--stages", "captions,thawed", "--override", "stages.1.epochs=2", "--save-every", 2)
     uncut, cut = tmp_path / "uncut", tmp_path / "cut"
     assert run(train_command(shapes, uncut, *short)).returncode == 0
 
@@ -96,6 +96,8 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(shapes, tmp_path):
         (("--override", "stages.9.epochs=1"), "no training config"),
         (("--override", "colour=red"), "colour"),
         (("--stages", "poems"), "poems"),
+        (("--override", "model.hiden_size=7"), "hiden_size"),
+        (("--override", "stages.0.choose_by=[casual]"), "casual"),
         (("--corpus", "nowhere"), "nowhere"),
     ],
 )

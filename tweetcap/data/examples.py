@@ -17,6 +17,7 @@ from tweetcap.data.starter import read_casual, read_human_captions, read_starter
 from tweetcap.model import CAPTION_TONE, TweetCapTokenizer
 
 SOURCES = ("casual", "unpaired", "human", "captions", "plain", "witty")
+PHOTO_SOURCES = ("human", "captions", "plain", "witty")  # these have validation rows
 NO_PHOTO = -1
 
 

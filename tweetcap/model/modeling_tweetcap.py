@@ -31,7 +31,7 @@ class TweetCapEncoderOutput(ModelOutput):
         last_hidden_state: (batch, regions, channels) feature map, averaged to the configured grid.
         pooler_output: (batch, channels) its mean.
         concept_ids: (batch, concepts) the likeliest concepts, best first.
-        concept_log_probs: (batch, concepts) their log-probability among all concepts, in nats.
+        concept_log_probs: (batch, concepts) their log-probability among all classes, in nats.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
@@ -67,7 +67,7 @@ class TweetCapEncoder(nn.Module):
     def __init__(self, config: TweetCapConfig):
         super().__init__()
         self.grid_size = config.grid_size
-        self.num_concepts = config.num_concepts
+        self.num_concepts, self.all_concepts = config.num_concepts, len(config.concept_classes)
         self.cnn = timm.create_model(config.encoder_name, pretrained=False, num_classes=0)
         if self.cnn.num_features != config.encoder_channels:
             raise ValueError(
@@ -103,8 +103,8 @@ class TweetCapEncoder(nn.Module):
         if not self.num_concepts:
             return None, None
         class_probs = self.class_head(pooled).float().softmax(-1)  # (batch, classes)
-        bins = int(self.concept_of_class.max()) + 1
-        probs = class_probs.new_zeros(len(pooled), bins).index_add(1, self.concept_of_class, class_probs)
+        probs = class_probs.new_zeros(len(pooled), self.all_concepts + 1)  # the last bin is of no concept
+        probs = probs.index_add(1, self.concept_of_class, class_probs)[:, :-1]
         best = probs.topk(self.num_concepts, dim=-1)
         return best.indices, best.values.log().clamp_min(LEAST_LOG_PROB)
 

@@ -8,7 +8,7 @@ DEFAULT_TONE = "つぶやき"
 
 
 class TweetCapPipeline(Pipeline):
-    """Photo (path, URL, PIL image, array or tensor) in, `[{"generated_text": …}, …]` out.
+    """Photo (path as str, URL, PIL image, array or tensor) in, `[{"generated_text": …}, …]` out.
 
     `tone` and `register` choose the kind of text; every other keyword goes to `generate`.
     """

@@ -110,7 +110,7 @@ class TweetWriter:
         seed: int | None = None,
         max_length: int = DEFAULTS.max_length,
     ) -> list[Tweet]:
-        """Write up to `count` different tweets about a photo, best first.
+        """Write up to `count` different tweets about a photo: the best first, then the tones take turns.
 
         Args:
             photo: path, bytes, PIL image, array or tensor.
@@ -240,3 +240,5 @@ def check_settings(*, tone: str | None, tones: Sequence[str], **settings: float)
         lowest, highest = RANGES[name]
         if not lowest <= value <= highest:
             raise ValueError(f"{name} {value} is out of range; choose a value from {lowest} to {highest}.")
+        if isinstance(lowest, int) and not isinstance(value, int):
+            raise ValueError(f"{name} {value} is not a whole number; choose one from {lowest} to {highest}.")

@@ -1,6 +1,6 @@
 """Measure a checkpoint on a corpus with references, and print the table that says how good it is.
 
-    tweetcap evaluate --corpus corpus --split validation --output /tmp/evaluation
+    tweetcap evaluate --corpus corpus --split validation --output runs/evaluation
 
 The writer draws tweets and a description for each photo at its defaults, and scores the references: how many
 nats a word they cost it with the photo and with the null image, and whether a caption points back to its own

@@ -59,7 +59,7 @@ def run_fresh(saved: Path, script: str, cwd: Path, trust: bool) -> dict:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -33,7 +33,7 @@ def train_command(shapes: Path, output: Path, *more: object) -> list[str]:
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=280, cwd=ROOT)
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=800, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(shapes, tmp_path):
     process = subprocess.Popen(
         train_command(shapes, cut, *short), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
     )
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     progress = cut / "last" / "progress.json"
     while process.poll() is None and time.monotonic() < deadline and not progress.exists():
         time.sleep(0.02)

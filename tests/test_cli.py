@@ -214,7 +214,7 @@ tweetcap.cli.main()
     )
     assert process.stdout.readline() == "second photo\n"
     process.send_signal(signal.SIGINT)
-    stderr = process.communicate(timeout=60)[1]
+    stderr = process.communicate(timeout=600)[1]
     assert process.returncode == 130
     assert stderr.splitlines()[-1] == ("tweetcap: interrupted; run the same command again to go on where it stopped.")
     assert "Traceback" not in stderr

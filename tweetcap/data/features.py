@@ -113,7 +113,7 @@ def _cache_key(model: TweetCapForConditionalGeneration, photos: PhotoViews, view
 
 @torch.no_grad()
 def _encode_all(model, photos: PhotoViews, views: int, files: list[Path], batch_size: int) -> None:
-    config, encoder = model.config, model.encoder.eval().to(memory_format=torch.channels_last)
+    config, encoder = model.config, model.encoder.eval()
     regions_shape = (len(photos), views, config.grid_size**2, config.encoder_channels)
     partial = [file.with_suffix(".partial") for file in files]
     regions = np.lib.format.open_memmap(partial[0], "w+", np.float16, regions_shape)

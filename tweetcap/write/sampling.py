@@ -76,16 +76,15 @@ def draw(
         guided = with_photo + guidance * (with_photo - without)
         words = _choose(guided.masked_fill(banned, -torch.inf), temperature, top_p, generator)
         words = words.masked_fill(finished, eos)
-        both = torch.stack([with_photo, without], -1)  # (count, vocab_size, 2)
-        gained = both[torch.arange(count, device=words.device), words]
-        likelihoods.append(gained.masked_fill(finished[:, None], 0.0))
+        gained = log_probs.gather(1, words.repeat(2)[:, None]).view(2, count)  # with the photo, without
+        likelihoods.append(gained.masked_fill(finished, 0.0))
         drawn.append(words)
         finished = finished | (words == eos)
         if finished.all():
             break
         step = words[:, None]
     texts = torch.stack(drawn, 1).tolist()
-    sums = torch.stack(likelihoods).sum(0).tolist()
+    sums = torch.stack(likelihoods).sum(0).T.tolist()
     ended = finished.tolist()
     return [
         Candidate(row[: row.index(eos)] if done else row, done, with_photo, without)

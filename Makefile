@@ -22,7 +22,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "tweetcap needs Python 3.11 or newer; name one: make install PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[training,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[corpus,evaluation,training,dev]'
 	@touch $@
 
 demo: $(INSTALLED)  ## the page on the embedded checkpoint, at http://127.0.0.1:7860

@@ -1,7 +1,7 @@
 """Contact sheets: pages of photos with what the model wrote about them, to be read by people.
 
 The pages show other people's photos, so they belong outside of a repository; the CSV beside them holds the
-same texts by photo id and may be kept. Needs the package's `training` extra, which brings fonts for Japanese
+same texts by photo id and may be kept. Needs the package's `evaluation` extra, which brings fonts for Japanese
 and emoji.
 """
 
@@ -68,7 +68,7 @@ def font_families() -> list[str]:
         spec = find_spec(package)
         if spec is None:
             raise ValueError(
-                f"{package}, which ships {Path(file).name}, is not installed; pip install tweetcap[training]."
+                f"{package}, which ships {Path(file).name}, is not installed; pip install tweetcap[evaluation]."
             )
         font_manager.fontManager.addfont(Path(spec.origin).parent / file)
     return [*FONTS, "DejaVu Sans"]

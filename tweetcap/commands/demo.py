@@ -1,0 +1,22 @@
+"""`tweetcap demo`: the page on this machine."""
+
+from typing import Annotated
+
+import typer
+
+from tweetcap.commands.terminal import FAILED, Model, fail, load_writer, one_sentence
+
+
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,
+    model: Model = None,
+) -> None:
+    """Open the page on this machine."""
+    writer = load_writer(model)
+    from tweetcap.ui.page import build_page, launch_page
+
+    try:
+        launch_page(build_page(writer), host=host, port=port)
+    except OSError as error:
+        fail(f"the page cannot be served at {host}:{port}: {one_sentence(error)}", FAILED)

@@ -11,7 +11,7 @@ import inspect
 import json
 import math
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from tweetcap.data.animals import concepts
+from tweetcap.data.concepts import concept_words, label_photos, teach_concepts
 from tweetcap.data.examples import PHOTO_SOURCES, SOURCES, BatchSettings, Corpus, EpochBatches, epoch_examples
 from tweetcap.data.features import FeatureCache, PhotoViews, supports_bfloat16
 from tweetcap.model import (
@@ -54,6 +54,7 @@ class Stage(Section):
         epochs: at most; `patience` epochs without a better validation end it sooner.
         learning_rate: highest rate of AdamW for the decoder; a cosine leads to zero after `warmup` of the steps.
         encoder_learning_rate: 0 leaves the CNN frozen, and its features are cached.
+        swapped_concept: probability that a text's animal and its concept become another animal.
         choose_by: validation sources whose mean nats a token choose the best epoch.
     """
 
@@ -69,6 +70,7 @@ class Stage(Section):
     label_smoothing: float = 0.05
     clip: float = 1.0
     patience: int = 3
+    swapped_concept: float = 0.0
     choose_by: list[str]
 
 
@@ -107,7 +109,7 @@ def read_config(path: Path, overrides: list[str]) -> RunConfig:
             "source": ({source for stage in config.stages for source in stage.sources}, SOURCES),
             "choose_by": ({source for stage in config.stages for source in stage.choose_by}, PHOTO_SOURCES),
             "model": (set(config.model), set(inspect.signature(TweetCapConfig).parameters) - {"kwargs"}),
-            "batches": (set(config.batches), {field.name for field in fields(BatchSettings)}),
+            "batches": (set(config.batches), {field.name for field in fields(BatchSettings)} - {"swapped_concept"}),
         }
         for name, (given, possible) in known.items():
             if given - set(possible):
@@ -121,25 +123,32 @@ def read_config(path: Path, overrides: list[str]) -> RunConfig:
         raise typer.BadParameter(f"{path} is no training config: {error}.") from error
 
 
-def build_model(config: RunConfig, tokenizer: TweetCapTokenizer) -> TweetCapForConditionalGeneration:
-    """Return a fresh model, its encoder with ImageNet weights where the config names them."""
-    concept_map = concepts() if config.encoder_weights else {}
+def build_model(config: RunConfig, corpus: Path, tokenizer: TweetCapTokenizer) -> TweetCapForConditionalGeneration:
+    """Return a fresh model, its encoder with ImageNet weights where the config names them.
+
+    Args:
+        corpus: the animals of its photos are the concepts, beside ImageNet's.
+    """
+    concept_map = concept_words(corpus) if config.encoder_weights else {}
+    # The last row belongs to photos without an animal.
+    num_classes = 2 + max(row for rows in concept_map.values() for row in rows) if concept_map else 0
     model_config = TweetCapConfig(
         vocab_size=len(tokenizer),
         encoder_name=config.encoder,
         concept_classes=list(concept_map.values()),
         concept_token_ids=[tokenizer.encode(word) for word in concept_map],
-        num_classes=1 + max((row for rows in concept_map.values() for row in rows), default=-1),
+        num_classes=num_classes,
         **config.model,
     )
     model = TweetCapForConditionalGeneration(model_config)
     if config.encoder_weights:
-        load_encoder_weights(model, config.encoder, config.encoder_weights)
+        cnn, _ = imagenet_weights(config)
+        model.encoder.cnn.load_state_dict(cnn)
     return model
 
 
-def load_encoder_weights(model: TweetCapForConditionalGeneration, encoder: str, package: str) -> None:
-    """Fill the encoder with the ImageNet weights that a registry package ships.
+def imagenet_weights(config: RunConfig) -> tuple[dict[str, torch.Tensor], torch.nn.Linear]:
+    """Return the CNN's ImageNet weights and ImageNet's classifier, from the registry package that ships them.
 
     The package's state dict has other names than timm's, but the same entries in the same order.
 
@@ -150,6 +159,7 @@ def load_encoder_weights(model: TweetCapForConditionalGeneration, encoder: str, 
 
     import timm
 
+    encoder, package = config.encoder, config.encoder_weights
     module = importlib.import_module(package)
     model_file = next(value for name, value in vars(module).items() if name.endswith("ModelFile"))
     state = torch.load(model_file.get_model_file_path(), weights_only=True, map_location="cpu")
@@ -160,9 +170,7 @@ def load_encoder_weights(model: TweetCapForConditionalGeneration, encoder: str, 
     whole.load_state_dict(dict(zip(names, state.values(), strict=True)))
     classifier = whole.get_classifier()
     whole.reset_classifier(0)
-    model.encoder.cnn.load_state_dict(whole.state_dict())
-    rows = model.config.num_classes
-    model.encoder.class_head.load_state_dict({"weight": classifier.weight[:rows], "bias": classifier.bias[:rows]})
+    return whole.state_dict(), classifier
 
 
 def to_inputs(model: TweetCapForConditionalGeneration, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -172,7 +180,11 @@ def to_inputs(model: TweetCapForConditionalGeneration, batch: dict[str, torch.Te
         outputs = model.encoder(batch["pixel_values"])
     elif "pooler_output" in batch:
         pooled = batch["pooler_output"]
-        outputs = TweetCapEncoderOutput(batch["last_hidden_state"], pooled, *model.encoder.find_concepts(pooled))
+        if "concept_ids" in batch:
+            found = batch["concept_ids"], batch["concept_log_probs"]
+        else:
+            found = model.encoder.find_concepts(pooled)
+        outputs = TweetCapEncoderOutput(batch["last_hidden_state"], pooled, *found)
     else:
         return inputs
     if outputs.concept_log_probs is not None:
@@ -278,7 +290,7 @@ class Run:
             kwargs_handlers=[kwargs],
         )
         set_seed(config.seed)
-        self.config, self.output, self.save_every = config, output, save_every
+        self.config, self.folder, self.output, self.save_every = config, corpus, output, save_every
         size = {"height": config.image_size, "width": config.image_size}
         self.processor = TweetCapProcessor(
             TweetCapImageProcessor(size=size), TweetCapTokenizer.from_pretrained(tokenizer)
@@ -286,7 +298,7 @@ class Run:
         if start:
             self.model = TweetCapForConditionalGeneration.from_pretrained(start)
         else:
-            self.model = build_model(config, self.processor.tokenizer)
+            self.model = build_model(config, corpus, self.processor.tokenizer)
         if self.model.config.vocab_size != len(self.processor.tokenizer):
             raise ValueError(
                 f"{start} has {self.model.config.vocab_size} tokens, {tokenizer} {len(self.processor.tokenizer)}; "
@@ -312,7 +324,12 @@ class Run:
         count = self.config.views if split == "train" else 1
         model = self.accelerator.unwrap_model(self.model)
         with self.accelerator.main_process_first():
-            return FeatureCache.build(model, views, count, self.output.parent / "features")
+            cache = FeatureCache.build(model, views, count, self.output.parent / "features")
+        if split == "train" and self.config.encoder_weights:
+            _, classifier = imagenet_weights(self.config)
+            labels = label_photos(self.folder, corpus.photo_paths, list(concept_words(self.folder)))
+            cache.concepts = teach_concepts(model.encoder, classifier, cache.pooled, labels, self.config.seed)
+        return cache
 
     def train(self) -> None:
         accelerator = self.accelerator
@@ -409,7 +426,15 @@ class Run:
     def batches(self, stage: Stage, epoch: int, photos) -> EpochBatches:
         seed = self.config.seed + 1000 * self.progress.stage
         rows = epoch_examples(self.corpora["train"], stage.sources, seed, epoch)
-        return EpochBatches(rows, photos, self.settings, self.model.config.num_concepts, seed, epoch)
+        return EpochBatches(
+            rows,
+            photos,
+            replace(self.settings, swapped_concept=stage.swapped_concept),
+            self.model.config.num_concepts,
+            seed,
+            epoch,
+            concept_words=self.model.config.concept_token_ids,
+        )
 
     def validate(self, stage: Stage, plain, photos) -> None:
         """Measure, log, and keep the weights if they are the best of this stage."""

@@ -117,3 +117,46 @@ def test_an_unreadable_photo_is_named(tokenizer, tmp_path):
     views = PhotoViews([broken], tiny_processor(tokenizer).image_processor)
     with pytest.raises(PhotoError, match=r"broken\.jpg"):
         views[0, 0]
+
+
+def taught_cache(corpus, tokenizer) -> tuple[FeatureCache, list[list[int]]]:
+    """Return made features whose likeliest concept is always the first of three words, and the words' tokens."""
+    photos = len(corpus.photo_paths)
+    ids = np.tile(np.arange(2), (photos, 1, 1))
+    log_probs = np.log(np.full((photos, 1, 2), 0.5, np.float32))
+    features = np.zeros((photos, 1, 4, 8), np.float16), np.zeros((photos, 1, 8), np.float16)
+    # What every caption of the drawn shapes has in it, and two words that none has.
+    words = [list(corpus.examples["captions"][0].label_ids[-3:-2]), tokenizer.encode("猫"), tokenizer.encode("犬犬")]
+    return FeatureCache(*features, concepts=(ids, log_probs)), words
+
+
+def test_a_swapped_animal_changes_in_the_text_and_in_the_concepts_alike(corpus, tokenizer):
+    cache, words = taught_cache(corpus, tokenizer)
+    settings = BatchSettings(batch_size=16, max_length=30, null_photo=0, hidden_concepts=1, swapped_concept=1)
+    rows = [row for row in corpus.examples["captions"] if words[0][0] in row.label_ids]
+    batches = EpochBatches(rows, cache, settings, 2, concept_words=words)
+    newly_named = Counter()
+    for number in range(len(batches)):
+        batch = batches[number]
+        for place, index in enumerate(batches.batches[number]):
+            text = [token for token in batch["labels"][place].tolist() if token != -100]
+            concept = int(batch["concept_ids"][place, 0])
+            expected = []
+            for token in rows[index].label_ids:
+                expected += words[concept] if [token] == words[0] else [token]
+            assert text == expected
+            assert batch["concept_mask"][place].tolist() == [True, False]
+            assert batch["concept_log_probs"][place, 0].exp() >= 0.4
+            newly_named[concept] += 1
+    assert set(newly_named) == {0, 1, 2}
+
+
+def test_swapping_leaves_the_cache_and_texts_without_an_animal_as_they_are(corpus, tokenizer):
+    cache, words = taught_cache(corpus, tokenizer)
+    before = cache.concepts[0].copy()
+    settings = BatchSettings(batch_size=16, max_length=30, null_photo=0, hidden_concepts=0, swapped_concept=1)
+    plain = BatchSettings(batch_size=16, max_length=30, null_photo=0, hidden_concepts=0)
+    unnamed = [row for row in corpus.examples["plain"] if words[0][0] not in row.label_ids]
+    swapped, kept = (EpochBatches(unnamed, cache, each, 2, concept_words=words[:1]) for each in (settings, plain))
+    assert all(torch.equal(swapped[0][name], kept[0][name]) for name in ("labels", "concept_ids", "concept_log_probs"))
+    assert np.array_equal(cache.concepts[0], before)

@@ -93,6 +93,8 @@ class BatchSettings:
         null_photo: probability that a text's photo is replaced by the null memory.
         hidden_concept: probability that a concept is hidden from a text.
         hidden_concepts: probability that all concepts are hidden from a text.
+        swapped_concept: probability that a text's animal, and the concept behind it, becomes another one: only then
+            does a word that few texts hold get copied often enough to be trusted against the photo.
     """
 
     batch_size: int = 96
@@ -100,6 +102,7 @@ class BatchSettings:
     null_photo: float = 0.1
     hidden_concept: float = 0.1
     hidden_concepts: float = 0.2
+    swapped_concept: float = 0.0
 
 
 class EpochBatches(Dataset):
@@ -111,7 +114,9 @@ class EpochBatches(Dataset):
     Args:
         examples: the rows of this epoch.
         photos: a cache of encoded views, views to be encoded in training, or None for texts alone.
-        train: draw views at random, hide photos and concepts; otherwise the plain photo and everything in order.
+        train: draw views at random, hide photos, hide and swap concepts; otherwise the plain photo and everything in
+            order.
+        concept_words: token ids of each concept's word; needed where concepts are swapped.
     """
 
     def __init__(
@@ -123,8 +128,10 @@ class EpochBatches(Dataset):
         seed: int = 0,
         epoch: int = 0,
         train: bool = True,
+        concept_words: Sequence[Sequence[int]] = (),
     ):
         self.examples = examples
+        self.concept_words = [tuple(word) for word in concept_words]
         self.photos = photos
         self.settings = settings
         self.num_concepts = num_concepts
@@ -141,11 +148,6 @@ class EpochBatches(Dataset):
         rng = np.random.default_rng((*self.seed, number))
         rows = [self.examples[index] for index in self.batches[number]]
         count, settings = len(rows), self.settings
-        length = min(settings.max_length, max(len(row.label_ids) for row in rows))
-        labels = torch.full((count, length), -100)
-        for place, row in enumerate(rows):
-            ids = row.label_ids[:length]
-            labels[place, : len(ids)] = torch.tensor(ids)
         photo = np.array([row.photo for row in rows])
         photo_mask = photo != NO_PHOTO
         concept_mask = np.ones((count, self.num_concepts), bool)
@@ -153,13 +155,42 @@ class EpochBatches(Dataset):
             photo_mask &= rng.random(count) >= settings.null_photo
             concept_mask &= rng.random(concept_mask.shape) >= settings.hidden_concept
             concept_mask &= (rng.random(count) >= settings.hidden_concepts)[:, None]
+        photos = self._photos_of(photo, rng)
+        texts = [row.label_ids for row in rows]
+        if self.train and settings.swapped_concept and "concept_ids" in photos:
+            for place in np.flatnonzero(photo_mask & (rng.random(count) < settings.swapped_concept)):
+                texts[place], swapped = self._swap(texts[place], photos, place, rng)
+                concept_mask[place, 0] |= swapped
+        length = min(settings.max_length, max(map(len, texts)))
+        labels = torch.full((count, length), -100)
+        for place, ids in enumerate(texts):
+            labels[place, : len(ids)] = torch.tensor(ids[:length])
         batch = {
             "labels": labels,
             "prompt_lengths": torch.tensor([row.prompt_length for row in rows]),
             "photo_mask": torch.from_numpy(photo_mask),
             "concept_mask": torch.from_numpy(concept_mask),
         }
-        return batch | self._photos_of(photo, rng)
+        return batch | photos
+
+    def _swap(
+        self, text: tuple[int, ...], photos: dict[str, torch.Tensor], place: int, rng: np.random.Generator
+    ) -> tuple[tuple[int, ...], bool]:
+        """Give a text and its row of concepts another animal; a text that names no concept stays as it is."""
+        named = [concept for concept, word in enumerate(self.concept_words) if _find(text, word) < len(text)]
+        if not named:
+            return text, False
+        old = max(named, key=lambda concept: len(self.concept_words[concept]))
+        new = int(rng.integers(len(self.concept_words)))
+        text = _replace(text, self.concept_words[old], self.concept_words[new])
+        ids, log_probs = photos["concept_ids"][place], photos["concept_log_probs"][place]
+        probability = rng.uniform(0.4, 1.0)  # an encoder that sure is nearly always right
+        others = (ids != old) & (ids != new)
+        kept = int(others.sum().clamp_max(len(ids) - 1))
+        ids[1 : 1 + kept], log_probs[1 : 1 + kept] = ids[others][:kept], log_probs[others][:kept]
+        log_probs[1:] += np.log1p(-probability)
+        ids[0], log_probs[0] = new, np.log(probability)
+        return text, True
 
     def _photos_of(self, photo: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         if self.photos is None:
@@ -183,6 +214,16 @@ def epoch_examples(corpus: Corpus, sources: dict[str, float], seed: int, epoch: 
         part = round((times - int(times)) * len(examples))
         rows.extend(examples[index] for index in rng.permutation(len(examples))[:part])
     return rows
+
+
+def _find(text: tuple[int, ...], word: tuple[int, ...]) -> int:
+    """Return where a word's tokens stand in a text's; the text's length where they don't."""
+    return next((at for at in range(len(text) - len(word) + 1) if text[at : at + len(word)] == word), len(text))
+
+
+def _replace(text: tuple[int, ...], old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...]:
+    at = _find(text, old)
+    return (*text[:at], *new, *_replace(text[at + len(old) :], old, new)) if at < len(text) else text
 
 
 def _bucket(order: np.ndarray, lengths: np.ndarray, batch_size: int, seed: tuple[int, int] | None) -> list[np.ndarray]:

@@ -62,11 +62,13 @@ class FeatureCache:
     Args:
         regions: (photos, views, regions, channels) float16.
         pooled: (photos, views, channels) float16.
+        concepts: ids and log-probabilities (photos, views, concepts), where the model isn't to find them itself.
     """
 
-    def __init__(self, regions: np.ndarray, pooled: np.ndarray):
+    def __init__(self, regions: np.ndarray, pooled: np.ndarray, concepts: tuple[np.ndarray, np.ndarray] | None = None):
         self.regions = regions
         self.pooled = pooled
+        self.concepts = concepts
         self.views = regions.shape[1]
 
     @classmethod
@@ -87,11 +89,16 @@ class FeatureCache:
         return cls(*(np.load(file, mmap_mode="r") for file in files))
 
     def rows(self, index: np.ndarray, view: np.ndarray) -> dict[str, torch.Tensor]:
-        """Return `last_hidden_state` and `pooler_output` of chosen views; index and view are (batch,)."""
-        return {
+        """Return the encoder's output for chosen views, by its fields' names; index and view are (batch,)."""
+        rows = {
             "last_hidden_state": torch.from_numpy(self.regions[index, view]).float(),
             "pooler_output": torch.from_numpy(self.pooled[index, view]).float(),
         }
+        if self.concepts:
+            ids, log_probs = self.concepts
+            rows["concept_ids"] = torch.from_numpy(ids[index, view])
+            rows["concept_log_probs"] = torch.from_numpy(log_probs[index, view])
+        return rows
 
 
 def _cache_key(model: TweetCapForConditionalGeneration, photos: PhotoViews, views: int) -> str:

@@ -5,6 +5,7 @@ writer.write("cat.jpg", count=5, temperature=0.9)  # [Tweet(text=…, tone=…, 
 writer.describe("cat.jpg")                          # what is in the photo, in one plain sentence
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tweetcap.model import (
     TweetCapForConditionalGeneration,
     TweetCapProcessor,
 )
+from tweetcap.write.animals import AnimalWords, forbid
 from tweetcap.write.filters import SeenTexts, reason_to_drop
 from tweetcap.write.ranking import choose
 from tweetcap.write.sampling import Candidate, draw
@@ -52,7 +54,12 @@ class Tweet:
 
 
 class TweetWriter:
-    """A checkpoint with everything that stands between it and a timeline: sampling, filters, ranking."""
+    """A checkpoint with everything that stands between it and a timeline: sampling, filters, ranking.
+
+    Attributes:
+        outcomes: what became of all candidates drawn so far: `passed`, `unfinished`, `wrong_animal`, or one of
+            DROP_REASONS.
+    """
 
     tones = TWEET_TONES
 
@@ -70,10 +77,13 @@ class TweetWriter:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.seen = seen
+        self.outcomes: Counter[str] = Counter()
         banned = torch.zeros(model.config.vocab_size, dtype=torch.bool)
         banned[: self.tokenizer.first_piece_id] = True  # tones, registers, bytes: no words of a tweet
         banned[self.tokenizer.eos_token_id] = False
         self._banned = banned.to(self.model.device)
+        concepts = [self.tokenizer.decode(ids) for ids in model.config.concept_token_ids]
+        self._animals = AnimalWords(self.tokenizer, concepts)
 
     @classmethod
     def from_pretrained(
@@ -137,6 +147,7 @@ class TweetWriter:
         }
         check_settings(tone=tone, tones=self.tones, **settings)
         encoded = self.encode([photo])
+        animals = self._animals.allowed(encoded)
         generator = torch.Generator(self.model.device)
         generator.manual_seed(seed) if seed is not None else generator.seed()
         tones = [tone] if tone else self.tones
@@ -146,7 +157,11 @@ class TweetWriter:
             for text, drawn_tone, candidate in self._draw(
                 encoded, tones, count, temperature, top_p, guidance, generator
             ):
-                if reason_to_drop(text, seen=self.seen, max_length=max_length) is None:
+                reason = reason_to_drop(text, seen=self.seen, max_length=max_length)
+                if reason is None and self._animals.names_another(text, animals):
+                    reason = "wrong_animal"
+                self.outcomes[reason or "passed"] += 1
+                if reason is None:
                     passed.append((text, drawn_tone, candidate))
             chosen = choose(passed, count)
             if len(chosen) == count:
@@ -165,12 +180,13 @@ class TweetWriter:
             self.model,
             encoded,
             [self.tokenizer.prompt_ids(tone, register) for tone, register in kinds],
-            banned=self._banned,
+            banned=self._banned_for(encoded),
             temperature=temperature,
             top_p=top_p,
             guidance=guidance,
             generator=generator,
         )
+        self.outcomes["unfinished"] += sum(not candidate.finished for candidate in candidates)
         return [
             (self.tokenizer.decode(candidate.token_ids), tone, candidate)
             for (tone, _), candidate in zip(kinds, candidates, strict=True)
@@ -184,16 +200,20 @@ class TweetWriter:
             PhotoError: the photo can't be read.
         """
         prompt = self.tokenizer.prompt_ids(CAPTION_TONE)
+        encoded = self.encode([photo])
         (candidate,) = draw(
             self.model,
-            self.encode([photo]),
+            encoded,
             [prompt],
-            banned=self._banned,
+            banned=self._banned_for(encoded),
             temperature=0.0,
             top_p=1.0,
             guidance=0.0,
         )
         return self.tokenizer.decode(candidate.token_ids)
+
+    def _banned_for(self, encoded: TweetCapEncoderOutput) -> torch.Tensor:
+        return forbid(self._banned, self._animals.banned(self._animals.allowed(encoded)))
 
     @torch.inference_mode()
     def encode(self, photos: Sequence) -> TweetCapEncoderOutput:

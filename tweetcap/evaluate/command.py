@@ -1,321 +1,277 @@
-"""Measure a checkpoint on a corpus with references, and print the table that says how good it is.
+"""Say where a model stands: draw its predictions into a file, then score the file.
 
-    tweetcap evaluate --corpus corpus --split validation --output runs/evaluation
+    tweetcap evaluate --corpus corpus --model runs/mine/best --split test --output runs/evaluation
+    tweetcap evaluate --corpus corpus --split test --predictions new.jsonl --against old.jsonl
 
-The writer draws tweets and a description for each photo at its defaults, and scores the references: how many
-nats a word they cost it with the photo and with the null image, and whether a caption points back to its own
-photo. Nats are those of the text's tokens and its end, ÷ the text's unidic-lite words (+ 0 for the end), so
-that figures of different vocabularies compare.
+Scoring reads the file alone, so any system's predictions can be scored; what needs a model's likelihoods is measured
+where a model is at hand. The output folder: predictions.jsonl, metrics.json, metrics.csv, table.md, comparison.md,
+report.html and the contact sheets.
 """
 
-import hashlib
-import json
-import math
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
-from tweetcap.data.animals import has_animal, right_animal
-from tweetcap.data.starter import StarterPhoto, read_starter, read_training_texts
+from tweetcap.evaluate.comparison import Comparison, compare, comparison_rows, comparison_table
 from tweetcap.evaluate.contact_sheet import font_families, save_contact_sheets
-from tweetcap.evaluate.metrics import (
-    Estimate,
-    animal_counts,
-    copies,
-    first_rank_chance,
-    ratio,
-    relative_distinct,
-    words_of,
-)
-from tweetcap.model import CAPTION_TONE, TweetCapEncoderOutput
-from tweetcap.write.filters import fold
+from tweetcap.evaluate.figures import Figure, likelihood_figures, results_of, save_figures, table, text_figures
+from tweetcap.evaluate.grounding import AMONG, measure_likelihoods
+from tweetcap.evaluate.measures import RESAMPLES, SHUFFLES
+from tweetcap.evaluate.photos import EvaluationPhoto, PhotoSet, read_corpus, read_dataset
+from tweetcap.evaluate.predictions import Prediction, draw_predictions, match, read_predictions
+from tweetcap.evaluate.reference import signatures
+from tweetcap.evaluate.report import save_report
+from tweetcap.evaluate.words import tokenisation
 from tweetcap.write.settings import DEFAULTS
 from tweetcap.write.writer import TweetWriter
 
-SCORED_AT_ONCE = 20  # photos
-AMONG = 20  # photos that a caption has to find its own among
-RETRIEVAL_ROUNDS = 2  # random partitions into groups of AMONG
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table.
-
-    Attributes:
-        bar: what to reach, as the table shows it; empty where the line only explains.
-        references: the same figure of the texts that people wrote, where it can be had.
-        style: how the numbers are printed: percent, number (two decimals), or count.
-    """
-
-    name: str
-    estimate: Estimate
-    bar: str = ""
-    references: float | None = None
-    style: str = "percent"
+PREDICTIONS = "predictions.jsonl"
 
 
 def evaluate(
     *,
-    corpus: str | Path,
+    corpus: str | Path | None = None,
+    dataset: str | Path | None = None,
     model: str | None = None,
     split: str = "validation",
     photos: int | None = None,
+    only: str | Path | None = None,
     output: str | Path | None = None,
-    seed: int = 0,
+    predictions: str | Path | None = None,
+    against: str | Path | None = None,
     count: int = DEFAULTS.count,
+    temperature: float = DEFAULTS.temperature,
+    top_p: float = DEFAULTS.top_p,
+    guidance: float = DEFAULTS.guidance,
+    describe_only: bool = False,
+    seed: int = 0,
+    say: Callable[[str], None] = tqdm.write,
 ) -> str:
     """Return the table of figures, in Markdown.
 
     Args:
-        corpus: folder of the starter corpus.
-        model: folder or Hub id of a checkpoint; the embedded one by default.
+        corpus: folder of a corpus: photos, references and training texts.
+        dataset: the same from Parquet that `load_dataset` reads: `image` and `captions`, or `tweets`.
+        model: folder or Hub id of a checkpoint. It draws the predictions (the embedded one by default), or, beside
+            `predictions`, gives the likelihoods.
         photos: take only the split's first so many.
-        output: folder for metrics.json, predictions.jsonl and the contact sheets. The sheets show the
-            corpus's photos, so keep them out of a repository.
+        only: file of photo ids, one a line: take only those, as for a test set that is no split of its own.
+        output: folder for the predictions and what was found. Its page and contact sheets show the corpus's photos, so
+            keep them out of a repository.
+        predictions: score this file and draw nothing.
+        against: predictions of another system, to compare with on the photos that both have.
+        count, temperature, top_p, guidance: how tweets are drawn.
+        describe_only: draw no tweets, as for a model that only learned captions.
         seed: the same seed draws the same tweets.
-        count: tweets a photo.
+        say: told of each photo and row that can't be used.
 
     Raises:
-        ValueError: the folder isn't a corpus, or the fonts of the contact sheets are missing.
-        PhotoError: a photo can't be read.
+        ValueError: in one sentence, what is wrong with the input.
     """
-    corpus = Path(corpus)
+    if corpus is not None and dataset is not None:
+        raise ValueError("both a corpus and a dataset are given; choose one.")
+    if predictions is None and corpus is None and dataset is None:
+        raise ValueError("there is nothing to evaluate on; give a corpus or a dataset, or predictions to score.")
+    if predictions is not None and model is not None and corpus is None and dataset is None:
+        raise ValueError("the model's likelihoods need the photos; give the corpus or dataset that they are from.")
+    if only is not None and corpus is None and dataset is None:
+        raise ValueError("ids choose among photos; give the corpus or dataset that they are from.")
     if output is not None:
         font_families()  # raises now where fonts are missing, not after all the work
-    starter = read_starter(corpus, split)[:photos]
-    writer = TweetWriter.from_pretrained(model)
-    predictions, seconds = draw(writer, starter, corpus, count=count, seed=seed)
-    encoded = writer.encode([photo.path for photo in starter])
-    figures = [
-        *animal_figures(predictions, starter, seed),
-        *score_figures(writer, encoded, starter, seed),
-        retrieval_figure(writer, encoded, starter, seed),
-        *variety_figures(predictions, starter, read_training_texts(corpus), count=count, seed=seed),
-        Figure(
-            f"time a photo ({count} tweets), median, ms",
-            _exactly(1000 * float(np.median(seconds))),
-            style="count",
-        ),
-    ]
-    title = f"{len(starter)} {split} photos, {count} tweets a photo, model {model or 'embedded'}, seed {seed}"
-    if output is not None:
-        output = Path(output)
-        output.mkdir(parents=True, exist_ok=True)
+    photo_set = read_photos(corpus, dataset, split)
+    chosen = choose_photos(photo_set, only, photos, say) if photo_set is not None else None
+    writer = TweetWriter.from_pretrained(model) if predictions is None or model is not None else None
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(output) if output is not None else Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        if predictions is None:
+            source = folder / PREDICTIONS
+            parameters = {"count": count, "temperature": temperature, "top_p": top_p, "guidance": guidance}
+            parameters |= {"max_length": DEFAULTS.max_length, "seed": seed}
+            tweet = not describe_only and any(photo.tweets for photo in chosen)
+            draw_predictions(
+                writer, photo_set, chosen, source, model=model, parameters=parameters, tweet=tweet, say=say
+            )
+        else:
+            source = Path(predictions)
+        scored = read_scored(source, chosen, photos)
+        for problem in scored.problems if predictions is not None else ():
+            say(problem)
         settings = {
-            "model": model or "embedded",
-            "split": split,
-            "photos": len(starter),
-            "count": count,
+            "model": scored.made.get("model"),
+            "revision": scored.made.get("revision"),
+            "corpus": str(corpus or dataset or ""),
+            "split": split if chosen is not None else None,
+            "photos": len(scored.photos),
+            "parameters": scored.made.get("parameters") or scored.made.get("settings"),
+            "likelihoods by": (model or "embedded") if writer is not None else None,
             "seed": seed,
         }
-        save_metrics(output / "metrics.json", settings, figures)
-        save_rows(output / "predictions.jsonl", predictions)
-        save_contact_sheets(predictions, corpus, output)
-    return f"{title}\n\n{table(figures)}"
+        return _score(scored, photo_set, writer, settings, against, Path(output) if output is not None else None, say)
 
 
-def draw(
-    writer: TweetWriter, photos: Sequence[StarterPhoto], corpus: Path, *, count: int, seed: int
-) -> tuple[list[dict], list[float]]:
-    """Return a row a photo (photo, description, tweets) and the seconds that each photo's tweets took."""
-    rows, seconds = [], []
-    writer.write(photos[0].path, count=count, seed=seed)  # warms up: the first call is slower
-    for photo in tqdm(photos, desc="writing", unit="photo", disable=None):
-        started = time.perf_counter()
-        tweets = writer.write(photo.path, count=count, seed=photo_seed(seed, photo.photo_id))
-        seconds.append(time.perf_counter() - started)
-        rows.append(
-            {
-                "photo_id": photo.photo_id,
-                "photo": photo.path.relative_to(corpus).as_posix(),
-                "species": photo.species,
-                "description": writer.describe(photo.path),
-                "tweets": [asdict(tweet) for tweet in tweets],
-            }
+def _score(
+    scored: "Scored",
+    photo_set: PhotoSet | None,
+    writer: TweetWriter | None,
+    settings: dict[str, Any],
+    against: str | Path | None,
+    output: Path | None,
+    say: Callable[[str], None],
+) -> str:
+    """Measure, compare, and write what an output folder holds; return what is printed."""
+    training = list(photo_set.training_texts()) if photo_set is not None else None
+    figures = text_figures(scored.photos, scored.predictions, training)
+    problems = list(scored.problems)
+    if writer is not None:
+        descriptions = [prediction.description for prediction in scored.predictions]
+        likelihoods = measure_likelihoods(writer, photo_set, scored.photos, descriptions, settings["seed"])
+        figures += likelihood_figures(likelihoods)
+        problems += likelihoods.problems
+    results = results_of(figures, settings["seed"])
+    comparisons: list[Comparison] = []
+    if against is not None:
+        settings["against"] = str(against)
+        comparisons = compare_files(scored, figures, against, training, settings["seed"], say)
+    title = _title(settings)
+    if output is not None:
+        method = _method()
+        extra = {"comparison": comparison_rows(comparisons)} if comparisons else {}
+        save_figures(output, {**settings, **extra, "left_out": problems}, method, results)
+        if comparisons:
+            (output / "comparison.md").write_text(comparison_table(comparisons) + "\n", encoding="utf-8")
+        save_report(
+            output / "report.html",
+            title=title,
+            settings=settings,
+            method=method,
+            results=results,
+            chosen=scored.photos,
+            predictions=scored.predictions,
+            photos=photo_set,
+            comparisons=comparisons,
+            problems=problems,
         )
-    return rows, seconds
+        if photo_set is not None:
+            save_contact_sheets(photo_set, scored.photos, scored.predictions, output)
+    parts = [title, table(results)]
+    if comparisons:
+        parts += [f"Against {against}, on the same photos:", comparison_table(comparisons)]
+    return "\n\n".join(parts)
 
 
-def photo_seed(seed: int, photo_id: str) -> int:
-    """Return a photo's own seed, so that neither the order nor the other photos change its tweets."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{photo_id}".encode()).digest()[:4], "big")
+def _title(settings: dict[str, Any]) -> str:
+    where = f"{settings['photos']} {settings['split'] or ''} photos".replace("  ", " ")
+    parameters = settings["parameters"] or {}
+    count = f", {parameters['count']} tweets a photo" if parameters.get("tweet", "count" in parameters) else ""
+    return f"{where}{count}, model {settings['model'] or 'unknown'}, seed {settings['seed']}"
 
 
-def animal_figures(predictions: Sequence[dict], photos: Sequence[StarterPhoto], seed: int) -> list[Figure]:
-    """Say how often texts name the photo's animal, over the photos that show one."""
-    shown = [(row, photo) for row, photo in zip(predictions, photos, strict=True) if has_animal(photo.species)]
-    described = [right_animal(row["description"], photo.species) for row, photo in shown]
-    captioned = [right_animal(photo.caption, photo.species) for _, photo in shown]
-    ones = np.ones(len(shown))
-
-    def named(texts_of: Callable[[dict, StarterPhoto], list[str]]) -> tuple[Estimate, Estimate]:
-        texts = [texts_of(row, photo) for row, photo in shown]
-        counts = [animal_counts(own, photo.species) for own, (_, photo) in zip(texts, shown, strict=True)]
-        totals = [len(own) for own in texts]
-        return tuple(ratio([pair[which] for pair in counts], totals, seed) for which in (0, 1))
-
-    any_animal, wrong_animal = named(lambda row, _: [tweet["text"] for tweet in row["tweets"]])
-    any_reference, wrong_reference = named(lambda _, photo: [tweet.text for tweet in photo.tweets])
-    return [
-        Figure(
-            "説明 names the right animal",
-            ratio([verdict is True for verdict in described], ones, seed),
-            "≥ 90 %",
-            _share(captioned, True),
-        ),
-        Figure(
-            "説明 names a wrong animal",
-            ratio([verdict is False for verdict in described], ones, seed),
-            references=_share(captioned, False),
-        ),
-        Figure("tweets that name an animal", any_animal, "≥ 40 %", any_reference.value),
-        Figure("tweets that name a wrong animal", wrong_animal, "≤ 5 %", wrong_reference.value),
-    ]
+def _method() -> dict[str, str]:
+    return {
+        "tokenisation": tokenisation(),
+        "references": "説明 against all captions of the photo, every tweet against all tweets of the photo, any tone",
+        **signatures(),
+        "Self-CIDEr": "Wang and Chan 2019: square roots of the eigenvalues of the CIDEr kernel of a photo's texts",
+        "self-BLEU": "BLEU-4 of each text against the others of its photo, counts summed over all texts (mBLEU-4)",
+        "relative distinct-2": "at as many texts as the smaller side has, the expected value worked out (rarefaction)",
+        "retrieval": f"by the model's own likelihood, among {AMONG} random photos; a tie is no first place",
+        "nats": "tokens and end of a text, ÷ its words (the end is no word), or ÷ its tokens with the end",
+        "intervals": f"95 %, photos resampled: bootstrap percentiles of {RESAMPLES:,} draws; where kinds of words are "
+        "counted, the jackknife over photos, since a photo drawn twice would look like repetition",
+        "tests": f"approximate randomisation over photos, {SHUFFLES:,} shuffles, two-sided, Holm over the table",
+    }
 
 
-def score_figures(
-    writer: TweetWriter, encoded: TweetCapEncoderOutput, photos: Sequence[StarterPhoto], seed: int
-) -> list[Figure]:
-    """Say what the reference texts cost the model, in nats a word, with the photo and without.
+def read_photos(corpus: str | Path | None, dataset: str | Path | None, split: str) -> PhotoSet | None:
+    if corpus is not None:
+        return read_corpus(corpus, split)
+    return read_dataset(dataset, split) if dataset is not None else None
+
+
+def choose_photos(
+    photos: PhotoSet, only: str | Path | None, first: int | None, say: Callable[[str], None]
+) -> list[EvaluationPhoto]:
+    """Return the photos that a file of ids names, or all; and of them the first so many.
+
+    Raises:
+        ValueError: there is no such file, or it names none of the photos.
+    """
+    if only is None:
+        return list(photos[:first])
+    if not Path(only).is_file():
+        raise ValueError(f"{only} is no file; give photo ids, one a line.")
+    wanted = {line.strip() for line in Path(only).read_text(encoding="utf-8").splitlines() if line.strip()}
+    chosen = [photo for photo in photos if photo.photo_id in wanted]
+    if not chosen:
+        raise ValueError(f"{only} names none of the {len(photos)} photos; ids look like {photos[0].photo_id}.")
+    if len(chosen) < len(wanted):
+        say(f"{only} names {len(wanted)} photos, of which {len(wanted) - len(chosen)} are not in the split.")
+    return chosen[:first]
+
+
+class Scored(NamedTuple):
+    """Predictions with their photos, in the photos' order, and what was left out."""
+
+    photos: list[EvaluationPhoto]
+    predictions: list[Prediction]
+    made: dict[str, Any]
+    problems: list[str]
+
+
+def read_scored(path: Path, chosen: Sequence[EvaluationPhoto] | None, first: int | None = None) -> Scored:
+    """Read predictions and join them to their photos; without photos, the rows' own references count.
 
     Args:
-        encoded: the encoder's output for the photos, a row each.
+        chosen: the photos to score on; None takes the file's, or its `first` so many.
+
+    Raises:
+        ValueError: no prediction is of one of the photos.
     """
-    kinds = ("witty", "plain", "captions")
-    sums = {kind: np.zeros((len(photos), 3)) for kind in kinds}  # words, nats with the photo, nats without
-    with tqdm(total=len(photos), desc="scoring", unit="photo", disable=None) as bar:
-        for start in range(0, len(photos), SCORED_AT_ONCE):
-            chunk = range(start, min(start + SCORED_AT_ONCE, len(photos)))
-            rows = [(index, *text) for index in chunk for text in reference_texts(photos[index])]
-            indices, tones, registers, texts = zip(*rows, strict=True)
-            seen = writer.log_likelihoods(texts, tones, encoded, indices, registers)
-            unseen = writer.log_likelihoods(texts, tones, None, None, registers)
-            for index, kind, text, nats_seen, nats_unseen in zip(indices, registers, texts, seen, unseen, strict=True):
-                sums[kind or "captions"][index] += (len(words_of(text)), -nats_seen, -nats_unseen)
-            bar.update(len(chunk))
-
-    figures = []
-    for kind, seen_bar, gain_bar in (("witty", "≤ 3.75", ""), ("plain", "", "≥ 0.15"), ("captions", "", "")):
-        words, seen, unseen = sums[kind].T
-        name = "captions" if kind == "captions" else f"{kind} tweets"
-        figures += [
-            Figure(f"{name}: nats a word with the photo", ratio(seen, words, seed), seen_bar, style="number"),
-            Figure(f"{name}: nats a word with the null image", ratio(unseen, words, seed), style="number"),
-            Figure(f"{name}: gain by the photo", ratio(unseen - seen, words, seed), gain_bar, style="number"),
-        ]
-    return figures
+    predictions, made, problems = read_predictions(path)
+    if chosen is None:
+        predictions = predictions[:first]
+        return Scored([_own_photo(prediction) for prediction in predictions], predictions, made, problems)
+    photo_of = match(predictions, chosen)
+    by_photo = {photo.photo_id: p for p in predictions if (photo := photo_of.get(p.photo_id)) is not None}
+    photos = [photo for photo in chosen if photo.photo_id in by_photo]
+    if not photos:
+        raise ValueError(f"{path} has no prediction for any of the {len(chosen)} photos; is it of another split?")
+    missing = len(chosen) - len(photos)
+    if missing:
+        problems = [*problems, f"{path} lacks {missing} of the {len(chosen)} photos; the others are scored."]
+    return Scored(photos, [by_photo[photo.photo_id] for photo in photos], made, problems)
 
 
-def reference_texts(photo: StarterPhoto) -> Iterable[tuple[str, str | None, str]]:
-    """Yield (tone, register, text) of a photo's references; of the captions only the project's own."""
-    yield CAPTION_TONE, None, photo.caption
-    for tweet in photo.tweets:
-        yield tweet.tone, tweet.style, tweet.text
+def _own_photo(prediction: Prediction) -> EvaluationPhoto:
+    return EvaluationPhoto(
+        prediction.photo_id, prediction.photo, prediction.species, prediction.captions, prediction.references
+    )
 
 
-def retrieval_figure(
-    writer: TweetWriter, encoded: TweetCapEncoderOutput, photos: Sequence[StarterPhoto], seed: int
-) -> Figure:
-    """Say how often a caption is likelier with its own photo than with each of 19 others."""
-    rng = np.random.default_rng(seed)
-    among = min(AMONG, len(photos))
-    hits, tries = np.zeros(len(photos)), np.zeros(len(photos))
-    groups = [group for _ in range(RETRIEVAL_ROUNDS) for group in _groups(rng.permutation(len(photos)), among)]
-    for group in tqdm(groups, desc="retrieval", unit="group", disable=None):
-        captions = [photos[index].caption for index in group for _ in group]
-        rows = [int(index) for _ in group for index in group]
-        scores = writer.log_likelihoods(captions, [CAPTION_TONE] * len(captions), encoded, rows)
-        hits[group] += first_rank_chance(np.reshape(scores, (among, among)), among)
-        tries[group] += 1
-    name = f"the own photo ranks first among {among} by its caption"
-    return Figure(name, ratio(hits, tries, seed), "≥ 65 %")
-
-
-def _groups(order: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cut into groups of one size; the last borrows from the first where the photos don't come out even."""
-    padded = np.concatenate([order, order[: -len(order) % size]])
-    return list(padded.reshape(-1, size))
-
-
-def variety_figures(
-    predictions: Sequence[dict],
-    photos: Sequence[StarterPhoto],
-    training_texts: Sequence[str],
-    *,
-    count: int,
+def compare_files(
+    scored: Scored,
+    figures: list[Figure],
+    against: str | Path,
+    training: Sequence[str] | None,
     seed: int,
-) -> list[Figure]:
-    """Say whether the tweets differ from each other and from what was trained on."""
-    by_photo = [[tweet["text"] for tweet in row["tweets"]] for row in predictions]
-    texts = [text for own in by_photo for text in own]
-    complete = [len(set(own)) == len(own) == count for own in by_photo]
-    references = [tweet for photo in photos for tweet in photo.tweets]
-    witty = [tweet.text for tweet in references if tweet.style == "witty"]
-    copied = copies(texts, {fold(text) for text in training_texts})
-    return [
-        Figure(f"photos with {count} different tweets", ratio(complete, np.ones(len(complete)), seed), "100 %"),
-        Figure(
-            "distinct-2 relative to all references",
-            _exactly(relative_distinct(texts, [tweet.text for tweet in references], seed=seed)),
-            "≥ 0.75",
-            style="number",
-        ),
-        Figure(
-            "distinct-2 relative to the witty references",
-            _exactly(relative_distinct(texts, witty, seed=seed)),
-            style="number",
-        ),
-        Figure(f"copies of a training text among {len(texts)} tweets", _exactly(len(copied)), "0", style="count"),
-    ]
+    say: Callable[[str], None],
+) -> list[Comparison]:
+    """Compare predictions with those of another file, on the photos that both have.
 
+    Args:
+        figures: what was measured of the predictions, on all their photos.
 
-def table(figures: Sequence[Figure]) -> str:
-    """Return the figures as a Markdown table."""
-    lines = ["| figure | measured | 95 % interval | bar | references |", "|---|---|---|---|---|"]
-    for figure in figures:
-        value, low, high = (_print(number, figure.style) for number in asdict(figure.estimate).values())
-        interval = "" if figure.estimate.low == figure.estimate.high else f"{low} to {high}"
-        references = "" if figure.references is None else _print(figure.references, figure.style)
-        lines.append(f"| {figure.name} | {value} | {interval} | {figure.bar} | {references} |")
-    return "\n".join(lines)
-
-
-def save_metrics(path: Path, settings: dict, figures: Sequence[Figure]) -> None:
-    rows = {
-        figure.name: {
-            **{name: _finite(number) for name, number in asdict(figure.estimate).items()},
-            "bar": figure.bar,
-            "references": figure.references if figure.references is None else _finite(figure.references),
-        }
-        for figure in figures
-    }
-    text = json.dumps({**settings, "figures": rows}, ensure_ascii=False, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def save_rows(path: Path, rows: Iterable[dict]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _share(verdicts: Sequence[bool | None], wanted: bool) -> float:
-    return sum(verdict is wanted for verdict in verdicts) / len(verdicts) if verdicts else math.nan
-
-
-def _exactly(value: float) -> Estimate:
-    return Estimate(float(value), float(value), float(value))
-
-
-def _finite(number: float) -> float | None:
-    # NaN is no JSON; null says that there was nothing to measure.
-    return None if math.isnan(number) else number
-
-
-def _print(number: float, style: str) -> str:
-    if math.isnan(number):
-        return "–"
-    return {"percent": f"{100 * number:.1f} %", "number": f"{number:.2f}", "count": f"{number:.0f}"}[style]
+    Raises:
+        ValueError: they have no photo in common.
+    """
+    theirs = read_scored(Path(against), scored.photos)
+    for problem in theirs.problems:
+        say(problem)
+    if len(theirs.photos) < len(scored.photos):
+        ours = {photo.photo_id: own for photo, own in zip(scored.photos, scored.predictions, strict=True)}
+        figures = text_figures(theirs.photos, [ours[photo.photo_id] for photo in theirs.photos], training)
+    return compare(figures, text_figures(theirs.photos, theirs.predictions, training), seed)

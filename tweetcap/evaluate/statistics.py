@@ -108,7 +108,7 @@ def bootstrap_mean(
     Raters and photos are drawn with replacement, independently, and an answer counts as often as its rater times as
     its photo was drawn: the pigeonhole bootstrap (Owen 2007, Annals of Applied Statistics 1). Its plain percentiles
     are too wide, since the noise of single answers enters three times; in simulated studies as those of
-    tests/evaluate/simulate.py they cover the truth in 97 to 99.8 %. So each resample is studentised by its own
+    tests/evaluate/simulate.py they cover the truth in 94.5 to 99.8 %. So each resample is studentised by its own
     `crossed_variance` (bootstrap-t; Efron and Tibshirani 1993, chapter 12), which covers it in 94 to 98 %.
 
     Args:

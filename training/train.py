@@ -312,6 +312,8 @@ class Run:
             "train": Corpus(corpus, "train", self.processor.tokenizer, sources),
             "validation": Corpus(corpus, "validation", self.processor.tokenizer, chosen),
         }
+        for name in self.corpora["train"].missing:
+            tqdm.write(f"{corpus} has no {name}: training goes on without it.")
         self.progress = Progress()
 
     def photos_of(self, split: str, stage: Stage) -> FeatureCache | PhotoViews | None:

@@ -160,3 +160,11 @@ def test_swapping_leaves_the_cache_and_texts_without_an_animal_as_they_are(corpu
     swapped, kept = (EpochBatches(unnamed, cache, each, 2, concept_words=words[:1]) for each in (settings, plain))
     assert all(torch.equal(swapped[0][name], kept[0][name]) for name in ("labels", "concept_ids", "concept_log_probs"))
     assert np.array_equal(cache.concepts[0], before)
+
+
+def test_a_corpus_without_casual_text_is_read_without_it_and_says_so(folder, tokenizer, tmp_path):
+    for name in ("starter.jsonl", "photos"):
+        (tmp_path / name).symlink_to(folder / name)
+    whole, part = (Corpus(each, "train", tokenizer, SOURCES) for each in (folder, tmp_path))
+    assert (whole.missing, part.missing) == ([], ["casual_text.txt.gz"])
+    assert part.examples == whole.examples | {"casual": []}

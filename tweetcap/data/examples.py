@@ -13,11 +13,20 @@ import torch
 from torch.utils.data import Dataset
 
 from tweetcap.data.features import FeatureCache, PhotoViews
-from tweetcap.data.starter import read_casual, read_human_captions, read_starter, read_unpaired
+from tweetcap.data.starter import (
+    CASUAL,
+    HUMAN,
+    UNPAIRED,
+    read_casual,
+    read_human_captions,
+    read_starter,
+    read_unpaired,
+)
 from tweetcap.model import CAPTION_TONE, TweetCapTokenizer
 
 SOURCES = ("casual", "unpaired", "human", "captions", "plain", "witty")
 PHOTO_SOURCES = ("human", "captions", "plain", "witty")  # these have validation rows
+FILES = {"casual": CASUAL, "unpaired": UNPAIRED, "human": HUMAN}  # a corpus may come without them
 NO_PHOTO = -1
 
 
@@ -45,7 +54,8 @@ class Corpus:
 
     Attributes:
         photo_paths: every photo that an example names, by its index.
-        examples: source → list of examples.
+        examples: source → list of examples; none for a source whose file the corpus came without.
+        missing: those files.
     """
 
     def __init__(self, folder: Path, split: str, tokenizer: TweetCapTokenizer, sources: Sequence[str]):
@@ -59,16 +69,20 @@ class Corpus:
             self._add("captions", photo.caption, CAPTION_TONE, None, index)
             for tone, style, text in photo.tweets:
                 self._add(style, text, tone, style, index)
-        for photo in read_human_captions(folder, split) if "human" in sources else []:
+        self.missing = [name for source, name in FILES.items() if source in sources and not (folder / name).is_file()]
+        for photo in read_human_captions(folder, split) if self._has("human", folder) else []:
             index = self._photo_index(photo.path)
             for caption in photo.captions:
                 self._add("human", caption, CAPTION_TONE, None, index)
         # Texts without photos belong to no split of photos: they teach the language only.
         if split == "train":
-            for text in read_unpaired(folder) if "unpaired" in sources else []:
+            for text in read_unpaired(folder) if self._has("unpaired", folder) else []:
                 self._add("unpaired", text, CAPTION_TONE, None, NO_PHOTO)
-            for text in read_casual(folder) if "casual" in sources else []:
+            for text in read_casual(folder) if self._has("casual", folder) else []:
                 self._add("casual", text, None, None, NO_PHOTO)
+
+    def _has(self, source: str, folder: Path) -> bool:
+        return source in self.examples and (folder / FILES[source]).is_file()
 
     def _photo_index(self, path: Path) -> int:
         if path not in self._indices:

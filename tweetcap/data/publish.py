@@ -1,0 +1,223 @@
+"""Push a dataset folder to the Hub, after a look at whether it may be published and whether its card is whole.
+
+Texts of posts and other people's photos are refused: X lets a dataset carry post IDs only, and the starter's photos
+stay under their owners' terms. A folder that holds either says so in its card (`tweetcap: {content: posts}`), and
+columns and files are looked at too, since a card can be swapped.
+"""
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+import httpx2  # what huggingface_hub talks through, and whose errors it lets pass
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from huggingface_hub import DatasetCard, HfApi, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from tweetcap.data.shards import BUILD, CARD, DATA, LEFT_OUT
+
+REQUIRED = ("license", "language", "pretty_name", "task_categories", "size_categories", "configs")
+# What a build leaves beside the dataset; none of it is part of it.
+NOT_UPLOADED = [f"{BUILD}/*", LEFT_OUT, "*.partial", "*.lock", ".*", ".*/*", "*/.*"]
+PUBLISHABLE = (".md", ".parquet", ".jsonl", ".json", ".csv", ".txt", ".yaml", ".yml", ".bib")
+REFUSALS = {
+    "posts": "holds texts of posts, and X lets a dataset carry post IDs only; publish what "
+    "`tweetcap dataset dehydrate` makes of it.",
+    "photos": "holds photos that stay under their owners' terms; publish dataset_cards/animal_tweets_starter, "
+    "from which anyone can hydrate them.",
+}
+
+
+class PublishError(ValueError):
+    """The folder can't be published; the message is one sentence that says why and what to do."""
+
+
+def push_dataset(
+    folder: str | Path, repo_id: str, *, private: bool = False, revision: str | None = None
+) -> tuple[str, str | None]:
+    """Upload a dataset folder with its card, and return its address and a remark.
+
+    Shards of an earlier build are taken out of the branch's newest state; its history keeps them.
+
+    The token is the one of `hf auth login` or HF_TOKEN; it is in no message.
+
+    Args:
+        repo_id: `name` or `organisation/name`; the repository is made if it isn't there.
+        revision: branch, made if it isn't there.
+
+    Returns:
+        The dataset's address, and what could not be checked, if anything.
+
+    Raises:
+        PublishError: the folder may not be published, its card is not whole, or the Hub refuses.
+    """
+    folder = Path(folder)
+    card = check_folder(folder)
+    if repo_id.count("/") > 1:
+        raise PublishError(f"{repo_id} is no name of a dataset; give organisation/name.")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise PublishError(f"{repo_id} is no name of a dataset ({error}).") from error
+    try:
+        remark = _validate_online(card)
+        return _upload(folder, repo_id, private, revision), remark
+    except (HfHubHTTPError, httpx2.HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise PublishError(_explain(repo_id, error)) from None
+
+
+def _upload(folder: Path, repo_id: str, private: bool, revision: str | None) -> str:
+    api = HfApi()
+    created = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+    if revision is not None:
+        api.create_branch(created.repo_id, branch=revision, repo_type="dataset", exist_ok=True)
+    # Goes on after a cut, and cuts what is large into several commits.
+    api.upload_folder(
+        repo_id=created.repo_id,
+        repo_type="dataset",
+        revision=revision,
+        folder_path=folder,
+        ignore_patterns=list(NOT_UPLOADED),
+        # The card's patterns would take in shards of an earlier build, and rows that were to be forgotten with them.
+        delete_patterns=[f"{DATA}/*.parquet"],
+        commit_message=f"Upload {folder.resolve().name} with tweetcap",
+    )
+    return created.url if revision is None else f"{created.url}/tree/{revision}"
+
+
+def uploaded_files(folder: Path) -> list[Path]:
+    """Return the files of a dataset folder that belong to the dataset."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in files if not _matches(path.relative_to(folder).as_posix())]
+
+
+def _matches(name: str) -> bool:
+    # As huggingface_hub does: a star stands for slashes too.
+    return any(fnmatch.fnmatch(name, pattern) for pattern in NOT_UPLOADED)
+
+
+# --- May it be published? -------------------------------------------------------------------------
+
+
+def check_folder(folder: Path) -> DatasetCard:
+    """Return the card of a folder that may be published.
+
+    Raises:
+        PublishError: as `push_dataset`; nothing has been sent.
+    """
+    if not folder.is_dir():
+        raise PublishError(f"{folder} is not a folder; name the folder of a dataset.")
+    if not (folder / CARD).is_file():
+        unfinished = (folder / BUILD).is_dir()
+        why = "its build is not finished; run the build again" if unfinished else "it needs a card"
+        raise PublishError(f"{folder} has no {CARD}: {why}.")
+    card = read_card(folder / CARD)
+    marker = card.data.get("tweetcap") or {}
+    content = marker.get("content") if isinstance(marker, dict) else None
+    if content in REFUSALS:
+        raise PublishError(f"{folder} {REFUSALS[content]}")
+    files = uploaded_files(folder)
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        if name.startswith("raw/") or name in ("posts.jsonl", "photos.jsonl"):
+            raise PublishError(f"{folder} {REFUSALS['posts']}")
+        if path.suffix.lower() not in PUBLISHABLE:
+            raise PublishError(f"{path} is no file of a dataset ({', '.join(PUBLISHABLE)}); move it elsewhere.")
+        if path.suffix.lower() == ".parquet" and _holds_posts(path):
+            raise PublishError(f"{path} {REFUSALS['posts']}")
+    _check_configs(folder, card, [path.relative_to(folder).as_posix() for path in files])
+    return card
+
+
+def read_card(path: Path) -> DatasetCard:
+    """Return a card whose YAML can be read and has what the Hub and a reader need.
+
+    Raises:
+        PublishError: it has no YAML, broken YAML, or lacks a field.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        card = DatasetCard(text, ignore_metadata_errors=False)
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise PublishError(f"{path} has YAML that can't be read ({' '.join(str(error).split())}); mend it.") from error
+    missing = [name for name in REQUIRED if not card.data.get(name)]
+    if missing:
+        raise PublishError(f"{path} has no {missing[0]} in its YAML; add it.")
+    if not any(line.startswith("# ") for line in card.text.splitlines()):
+        raise PublishError(f"{path} has no title; a card begins with `# Name`.")
+    return card
+
+
+def _check_configs(folder: Path, card: DatasetCard, names: list[str]) -> None:
+    """See to it that every split of the card names files that are there, and every Parquet file is in a split."""
+    patterns = [pattern for config in _list(card.data.get("configs")) for pattern in _patterns(config)]
+    if not patterns:
+        raise PublishError(f"{folder / CARD} names no data_files in its configs; add them.")
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise PublishError(f"{folder / CARD} names {pattern}, and no such file is in {folder}.")
+    for name in fnmatch.filter(names, "*.parquet"):
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
+            raise PublishError(f"{folder / name} is in no split of {CARD}; name it there or move it elsewhere.")
+
+
+def _patterns(config: Any) -> list[str]:
+    found = []
+    for entry in _list(config.get("data_files") if isinstance(config, dict) else None):
+        found += _list(entry.get("path") if isinstance(entry, dict) else entry)
+    return [pattern for pattern in found if isinstance(pattern, str)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _holds_posts(path: Path) -> bool:
+    """Say whether a Parquet file has the text or the photo of a post beside its ID."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PublishError(f"{path} is not a whole Parquet file ({error}); build it again.") from error
+    names = set(schema.names)
+    return bool(names & {"post_id", "tweet_id"}) and bool(names & {"text", "full_text", "image", "photo"})
+
+
+# --- The Hub --------------------------------------------------------------------------------------
+
+
+def _validate_online(card: DatasetCard) -> str | None:
+    """Let the Hub check the card; return a remark where it can't be asked."""
+    try:
+        card.validate(repo_type="dataset")
+    except ValueError as error:
+        raise PublishError(f"the Hub refuses the card: {' '.join(str(error).split())}") from error
+    except (HfHubHTTPError, httpx2.HTTPError) as error:
+        return f"the Hub could not check the card ({type(error).__name__})"
+    return None
+
+
+def _explain(repo_id: str, error: Exception) -> str:
+    """Return a sentence for what went wrong; the token is taken out, wherever a message may have it."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, LocalTokenNotFoundError) or status == 401:
+        return f"{repo_id} can't be written to without a token; run `hf auth login`, or set HF_TOKEN."
+    if status == 403:
+        return f"{repo_id} may not be written to with this token; make one with the right to write there."
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repo_id} has no such revision; give the name of a branch."
+    if isinstance(error, OfflineModeIsEnabled):
+        return "the Hub is switched off by HF_HUB_OFFLINE; unset it to push."
+    if isinstance(error, httpx2.TransportError):
+        return f"the Hub can't be reached ({type(error).__name__}); what was sent is kept, run the same command again."
+    token = get_token()
+    message = " ".join(str(error).split())
+    return f"{repo_id}: {message.replace(token, '…') if token else message}"

@@ -138,6 +138,12 @@ def test_a_system_is_no_better_than_itself():
         assert found.estimate.value == found.estimate.low == found.estimate.high == 0
 
 
+def test_a_shuffle_without_a_figure_makes_no_difference_look_rarer():
+    ours, theirs = ratio([1, 0], [1, 0]), ratio([0, 0], [0, 1])  # each system wrote about another photo
+    (found,) = differences([(ours, theirs)])
+    assert found.estimate.value == 1 and found.p == 1
+
+
 def test_what_is_plainly_better_is_found_whatever_the_measure():
     rich = kinds(*[[WORDS[n % 8] + str(n)] for n in range(40)])
     poor = kinds(*[["ab"] for _ in range(40)])

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.evaluate.known_writer import KnownWriter, read_rows, save_rows
-from tweetcap.evaluate.photos import read_corpus
-from tweetcap.evaluate.predictions import draw_predictions, match, photo_seed, read_predictions
+from tweetcap.evaluate.photos import EvaluationPhoto, read_corpus
+from tweetcap.evaluate.predictions import Prediction, draw_predictions, match, photo_seed, read_predictions
 
 PARAMETERS = {"count": 2, "temperature": 0.8, "top_p": 0.9, "guidance": 0.5, "max_length": 140, "seed": 0}
 
@@ -127,12 +127,16 @@ def test_rows_that_are_no_predictions_are_named_and_the_others_read(tmp_path):
         '{"description": "犬"}',
         '{"photo_id": "c", "tweets": [{"text": 3}]}',
         "7",
+        '{"photo_id": "d", "tweets": "犬だ"}',
+        '{"photo_id": "e", "tweets": ["\\ud83d"]}',
+        '{"photo_id": "f", "description": "犬", "references": {"captions": "犬"}}',
+        "[" * 100_000,
         "",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
     predictions, _, problems = read_predictions(path)
     assert [own.photo_id for own in predictions] == ["a"]
-    assert [f"line {number} is no prediction" in problem for number, problem in enumerate(problems, 2)] == [True] * 5
+    assert [f"line {number} is no prediction" in problem for number, problem in enumerate(problems, 2)] == [True] * 9
 
 
 def test_a_file_without_a_prediction_is_refused(tmp_path):
@@ -146,3 +150,15 @@ def test_the_last_row_of_a_photo_counts(tmp_path):
     rows = [{"photo_id": "a", "description": "犬"}, {"photo_id": "a", "description": "猫"}]
     (own,), _, _ = read_predictions(save_rows(tmp_path / "p.jsonl", rows))
     assert own.description == "猫"
+
+
+def test_what_is_not_a_number_or_no_settings_counts_as_missing(tmp_path):
+    row = {"photo_id": "a", "tweets": [{"text": "犬", "grounding": float("nan")}], "seconds": float("inf")}
+    (own,), made, _ = read_predictions(save_rows(tmp_path / "p.jsonl", [row | {"parameters": "fast"}]))
+    assert own.tweets[0].grounding is None and own.seconds is None and made == {}
+
+
+def test_an_id_is_matched_before_another_photo_s_file_of_that_name():
+    photos = [EvaluationPhoto("1", "a/2.jpg", None, (), ()), EvaluationPhoto("2", "a/1.jpg", None, (), ())]
+    predictions = [Prediction("1", "1", None, "犬", ()), Prediction("2", "2", None, "猫", ())]
+    assert {name: photo.photo_id for name, photo in match(predictions, photos).items()} == {"1": "1", "2": "2"}

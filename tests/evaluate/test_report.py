@@ -1,6 +1,7 @@
 """The page opens without a network and holds what it should."""
 
 import base64
+import json
 import re
 import shutil
 
@@ -87,3 +88,14 @@ def test_a_thumbnail_is_small(lion):
     assert max(pixels.shape) == THUMBNAIL
     with pytest.raises(PhotoError):
         thumbnail(b"no photo")
+
+
+def test_dollar_signs_and_names_that_are_no_utf_8_spoil_no_page(tmp_path):
+    rows = [
+        {"photo_id": "a", "tweets": ["犬"], "candidates": {"passed": 1, "$\\frac$": 2}},
+        {"photo_id": "b\ud800", "error": "damaged"},
+    ]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command.evaluate(predictions=tmp_path / "p.jsonl", output=tmp_path / "out", say=str)
+    assert "b?" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "b\ud800" in json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["left_out"][0]

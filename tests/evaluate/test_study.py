@@ -196,14 +196,16 @@ def test_broken_rows_and_photos_are_named_and_the_others_are_done(tmp_path):
     with sources[0].path.open("a", encoding="utf-8") as file:
         file.write("not json\n[1]\n" + json.dumps(prediction("gone.jpg", "x")) + "\n" + json.dumps({"x": 1}) + "\n")
         file.write(json.dumps({"text": "no photo"}) + "\n")
+        file.write(json.dumps(prediction("p0001.jpg", "half \ud83d")) + "\n")
     write_rows(sources[1].path, [prediction(name, "x") for name in names[1:]])
     (tmp_path / "photos" / names[4]).write_bytes(b"\xff\xd8\xff broken")
     study, notes = create_study(tmp_path / "photos", sources, tmp_path / "study")
     assert sorted(item.item for item in study.items) == ["p0001", "p0002", "p0003"]
     told = "\n".join(notes)
-    assert f"{sources[0].path}: 4 rows are left out: line 6: it is no JSON object; line 7:" in told
+    assert f"{sources[0].path}: 5 rows are left out: line 6: it is no JSON object; line 7:" in told
     assert "gone.jpg fits no photo" in told
     assert "it has neither photo nor photo_id" in told
+    assert "line 11: its text holds half a letter" in told
     assert "secrettuned has no text for 1 photos, which are left out: p0000.jpg." in told
     assert f"{names[4]} is damaged or cut short" in told
 
@@ -229,6 +231,21 @@ def test_files_of_every_origin_are_read_and_joined_by_photo(tmp_path):
     texts = {names[letter]: text for letter, text in study.items[0].texts.items()}
     assert [texts[f"from-{name}"] for name in rows] == ["A", "C", "D", "E", "F", "H", "I", "J"]
     assert notes == []
+
+
+def test_a_photo_id_may_be_a_number_as_coco_s_are(tmp_path):
+    (name,) = make_photos(tmp_path / "photos", 1)
+    (tmp_path / "photos" / name).rename(tmp_path / "photos" / "139.jpg")
+    path = write_rows(tmp_path / "a.jsonl", [{"photo_id": 139, "text": "x"}])
+    study, _ = create_study(tmp_path / "photos", [Source("a", path)], tmp_path / "study")
+    assert study.items[0].item == "139"
+
+
+@pytest.mark.parametrize("option", ["minimum_seconds", "abandoned_after_hours"])
+def test_no_number_is_no_length_of_time(tmp_path, option):
+    names = make_photos(tmp_path / "photos", 1)
+    with pytest.raises(ValueError, match="no lengths of time"):
+        create_study(tmp_path / "photos", make_sources(tmp_path, names), tmp_path / "study", **{option: float("nan")})
 
 
 def test_the_last_row_of_a_photo_counts_as_in_the_files_of_tweetcap_write(tmp_path):

@@ -103,3 +103,13 @@ def test_photos_that_fail_at_one_setting_are_left_out_of_all(corpus, writer, tmp
     (corpus / "photos" / "p3.jpg").write_bytes(b"\xff\xd8\xff")
     printed, said = run(corpus, tmp_path / "sweep")
     assert printed.startswith("2 photos") and any("p3" in sentence for sentence in said)
+
+
+def test_a_sweep_without_anything_to_measure_against_is_refused_in_one_sentence(corpus, writer, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="CIDEr-D is 0 at every setting on 1 photos"):  # one photo has no rare words
+        sweep(corpus, tmp_path / "one", GRID, photos=1, say=print)
+    captions = [EvaluationPhoto("p1", "photos/p1.jpg", "犬", ("犬が走る",), ())]
+    monkeypatch.setattr(module, "read_corpus", lambda corpus, split: captions)
+    with pytest.raises(ValueError, match="have no reference tweets"):
+        sweep(corpus, tmp_path / "none", GRID, say=print)
+    assert not (tmp_path / "none").exists()

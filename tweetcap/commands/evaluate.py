@@ -19,7 +19,7 @@ Corpus = Annotated[
 ]
 Split = Annotated[str, typer.Option(help="validation or test.")]
 First = Annotated[int | None, typer.Option(help="Take only so many photos.", min=1, show_default="all")]
-Seed = Annotated[int, typer.Option(help="Repeat a run.")]
+Seed = Annotated[int, typer.Option(help="Repeat a run.", min=0)]
 
 
 def evaluate(

@@ -394,7 +394,8 @@ def save_figures(folder: Path, settings: dict[str, Any], method: dict[str, Any],
     """Write metrics.json, metrics.csv and table.md."""
     rows = to_rows(results)
     text = json.dumps({**settings, "method": method, "figures": rows}, ensure_ascii=False, indent=2)
-    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    # A photo's name that is no UTF-8 has lone surrogates, which JSON can escape.
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     (folder / "table.md").write_text(table(results) + "\n", encoding="utf-8")
     with (folder / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
         columns = ["figure", "group", "value", "low", "high", "interval", "references", "bar", "better", "style"]

@@ -331,8 +331,9 @@ def differences(pairs: Sequence[tuple[AnyMeasure, AnyMeasure]], seed: int = 0) -
         first, second = np.hstack([1 - swapped, swapped]), np.hstack([swapped, 1 - swapped])
         for place, measure in enumerate(both):
             shuffled = np.abs(measure.values(first) - measure.values(second))
-            # Sums in another order differ in their last bits.
-            extreme[place] += (shuffled >= abs(observed[place]) - 1e-12).sum()
+            # Sums in another order differ in their last bits. A shuffle without a figure (all texts on one side) counts
+            # as extreme: it must not make the difference look rarer.
+            extreme[place] += (~(shuffled < abs(observed[place]) - 1e-12)).sum()
     return [
         Difference(Estimate(figure, low, high), float("nan") if np.isnan(figure) else (1 + count) / (1 + SHUFFLES))
         for figure, (low, high), count in zip(observed, intervals, extreme, strict=True)

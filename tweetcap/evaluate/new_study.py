@@ -5,6 +5,7 @@ are copied so that neither name nor metadata tells anything, and everything is d
 """
 
 import json
+import math
 import os
 import random
 import secrets
@@ -111,6 +112,10 @@ def create_study(
     _check_arguments(sources, output, photos, mode)
     if items_per_rater < 1 or (count is not None and count < 1):
         raise ValueError(f"a study of {count} photos, {items_per_rater} a rater, has none; give 1 or more of each.")
+    if not (0 <= minimum_seconds < math.inf and 0 < abandoned_after_hours < math.inf):  # written so that nan fails too
+        raise ValueError(
+            f"{minimum_seconds} seconds an item and {abandoned_after_hours} hours of silence are no lengths of time."
+        )
     seed = secrets.randbelow(2**32) if seed is None else seed
     rng = random.Random(seed)
     finder = PhotoFinder(photos)
@@ -246,6 +251,7 @@ class PhotoFinder:
             ValueError: the row names none, none that is there, or more than one.
         """
         photo, photo_id = row.get("photo"), row.get("photo_id")
+        photo_id = str(photo_id) if isinstance(photo_id, int) else photo_id  # COCO's are numbers
         if not isinstance(photo, str) and not isinstance(photo_id, str):
             raise ValueError("it has neither photo nor photo_id")
         found: set[str] = set()
@@ -315,6 +321,7 @@ def _read_texts(source: Source, finder: PhotoFinder, notes: list[str]) -> dict[s
         if text is None:
             continue  # a photo that failed, for one: _common_photos says which are missing
         try:
+            _check_letters(text)
             texts[finder.find(row)] = text  # the last row of a photo counts, as in tweetcap write's files
         except ValueError as error:
             broken.append(f"line {number}: {error}")
@@ -336,12 +343,19 @@ def _read_rows(path: Path, broken: list[str]) -> Iterator[tuple[int, dict[str, A
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise ValueError
-                except ValueError:  # UnicodeDecodeError is one
+                except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
                     broken.append(f"line {number}: it is no JSON object")
                     continue
                 yield number, row
     except OSError as error:
         raise ValueError(f"{path} can't be read ({error.strerror}); check the path.") from None
+
+
+def _check_letters(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("its text holds half a letter, a lone surrogate") from None
 
 
 def _note_broken(path: Path, broken: Sequence[str], notes: list[str]) -> None:
@@ -385,7 +399,9 @@ def _read_gold(path: Path, finder: PhotoFinder, mode: str, notes: list[str]) -> 
     broken: list[str] = []
     for number, row in _read_rows(path, broken):
         try:
-            golden[finder.find(row)] = _gold_row(row, mode)
+            gold = _gold_row(row, mode)
+            _check_letters("".join(gold["texts"].values()))
+            golden[finder.find(row)] = gold
         except ValueError as error:
             broken.append(f"line {number}: {error}")
     _note_broken(path, broken, notes)

@@ -13,6 +13,7 @@ the last row of a photo counts. Drawing appends row by row and goes on after a c
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -90,12 +91,13 @@ def read_predictions(path: str | Path) -> tuple[list[Prediction], dict[str, Any]
                 failed[photo_id] = f"{path}, line {number}: {photo_id} has no prediction ({row['error']})"
                 continue
             prediction = _prediction(row, photo_id)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problems.append(f"{path}, line {number} is no prediction ({error or type(error).__name__}); left out.")
             continue
         predictions[photo_id] = prediction
         failed.pop(photo_id, None)
-        made = {name: row[name] for name in ("model", "revision", "parameters", "settings") if name in row}
+        made = {name: row[name] for name in ("model", "revision") if name in row}
+        made |= {name: row[name] for name in ("parameters", "settings") if isinstance(row.get(name), dict)}
     problems += [sentence for photo_id, sentence in failed.items() if photo_id not in predictions]
     if not predictions:
         why = f": {problems[0]}" if problems else ""
@@ -115,45 +117,68 @@ def _photo_id(row: dict) -> str:
 
 
 def _prediction(row: dict, photo_id: str) -> Prediction:
-    tweets = tuple(_tweet(tweet) for tweet in row.get("tweets") or ())
+    tweets = tuple(_tweet(tweet) for tweet in _listed(row, "tweets"))
     description = row.get("description")
-    if description is not None and not isinstance(description, str):
-        raise ValueError("the description is no text")
+    if description is not None:
+        description = _text(description, "the description")
     if description is None and not tweets:
         raise ValueError("neither description nor tweets")
     references = row.get("references") or {}
-    candidates, seconds = row.get("candidates"), row.get("seconds")
+    candidates = row.get("candidates")
     return Prediction(
         photo_id=photo_id,
         photo=str(row.get("photo") or photo_id),
         species=row.get("species"),
         description=description,
         tweets=tweets,
-        captions=tuple(map(str, references.get("captions") or ())),
+        captions=tuple(_text(caption, "a caption") for caption in _listed(references, "captions")),
         references=tuple(
-            ReferenceTweet(tweet.get("tone") or NO_TONE, tweet.get("style") or NO_STYLE, str(tweet["text"]))
-            for tweet in references.get("tweets") or ()
+            ReferenceTweet(
+                tweet.get("tone") or NO_TONE, tweet.get("style") or NO_STYLE, _text(tweet["text"], "a reference")
+            )
+            for tweet in _listed(references, "tweets")
         ),
         candidates={str(name): int(count) for name, count in candidates.items()} if candidates else None,
-        seconds=None if seconds is None else float(seconds),
+        seconds=_number(row.get("seconds")),
     )
 
 
 def _tweet(tweet: dict | str) -> PredictedTweet:
     if isinstance(tweet, str):
-        return PredictedTweet(tweet)
-    if not isinstance(tweet["text"], str):
-        raise ValueError("a tweet's text is no text")
-    grounding = tweet.get("grounding")
-    return PredictedTweet(tweet["text"], tweet.get("tone"), None if grounding is None else float(grounding))
+        return PredictedTweet(_text(tweet, "a tweet"))
+    return PredictedTweet(_text(tweet["text"], "a tweet's text"), tweet.get("tone"), _number(tweet.get("grounding")))
+
+
+def _listed(row: dict, name: str) -> list:
+    """Return a list that may be missing; a text in its place would be taken for many texts of one letter."""
+    value = row.get(name)
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{name} is no list")
+    return value or []
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is no text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds half a letter, a lone surrogate") from None
+    return value
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, None for one that is missing; some write NaN for that."""
+    return float(value) if value is not None and math.isfinite(float(value)) else None
 
 
 def match(predictions: Sequence[Prediction], photos: Iterable[EvaluationPhoto]) -> dict[str, EvaluationPhoto]:
     """Return the photo of each prediction that has one: by its id, its path, or its file's name without the suffix."""
-    found: dict[str, EvaluationPhoto] = {}
-    for photo in photos:
-        for name in (PurePosixPath(photo.photo).stem, photo.photo, photo.photo_id):
-            found[name] = photo
+    photos = list(photos)
+    # The later ones win: another photo's file may have the name that is this one's id.
+    found = {PurePosixPath(photo.photo).stem: photo for photo in photos}
+    found |= {photo.photo: photo for photo in photos}
+    found |= {photo.photo_id: photo for photo in photos}
     matched = {}
     for prediction in predictions:
         photo = found.get(prediction.photo_id) or found.get(prediction.photo)

@@ -231,8 +231,10 @@ def _axes(title: str, width: float = 4.9, height: float = 3.2):
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    # Letters as paths: the page needs no font, and two pages of the same figures are equal.
-    with matplotlib.rc_context({"font.family": font_families(), "svg.fonttype": "path", "svg.hashsalt": "tweetcap"}):
+    # Letters as paths: the page needs no font, and two pages of the same figures are equal. A name may hold
+    # dollar signs.
+    letters = {"font.family": font_families(), "svg.fonttype": "path", "text.parse_math": False}
+    with matplotlib.rc_context({**letters, "svg.hashsalt": "tweetcap"}):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         axes.set_title(title, fontsize=10)

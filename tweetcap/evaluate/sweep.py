@@ -101,6 +101,8 @@ def sweep(
     font_families()  # raises now where fonts are missing, not after all the work
     photo_set = read_corpus(corpus, split)
     chosen = list(photo_set[:photos])
+    if not any(photo.tweets for photo in chosen):
+        raise ValueError(f"the photos of {corpus} have no reference tweets to measure against; give another corpus.")
     writer = TweetWriter.from_pretrained(model)
     folder = Path(output) / "settings"
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +124,7 @@ def report(
     """Measure what was drawn, write the files, and return the table and the choice.
 
     Raises:
-        ValueError: no photo has tweets at every setting.
+        ValueError: no photo has tweets at every setting, or no tweet shares a word with its references.
     """
     by_photo = {setting: _by_photo(predictions, chosen) for setting, predictions in drawn.items()}
     common = [photo for photo in chosen if all(photo.photo_id in own for own in by_photo.values())]
@@ -132,6 +134,10 @@ def report(
         measure_setting(setting, common, [own[photo.photo_id] for photo in common], seed)
         for setting, own in by_photo.items()
     ]
+    if not any(each.estimates[ACCURACY].value > 0 for each in tried):
+        raise ValueError(
+            f"{ACCURACY} is 0 at every setting on {len(common)} photos, so there is nothing to weigh; take more photos."
+        )
     front, balances = frontier([each.point for each in tried]), balance_of(tried)
     chosen_place, why = choose(tried, balances, seed)
     text = _markdown(tried, front, balances, chosen_place, why, len(common))
@@ -194,7 +200,7 @@ class Balance:
 
 
 def balance_of(tried: Sequence[Tried]) -> list[Balance]:
-    best = tuple(max(each.estimates[name].value for each in tried) for name in (ACCURACY, DIVERSITY))
+    best = tuple(float(np.nanmax([each.estimates[name].value for each in tried])) for name in (ACCURACY, DIVERSITY))
     return [Balance(each.measures[ACCURACY], each.measures[DIVERSITY], best) for each in tried]
 
 

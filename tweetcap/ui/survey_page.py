@@ -178,7 +178,21 @@ class SurveyOnly:
                 return await PlainTextResponse("Not Found", 404)(scope, receive, send)
             if not length.isdigit() or int(length) > MAX_BODY:
                 return await PlainTextResponse("Content Too Large", 413)(scope, receive, send)
+            receive = with_limit(receive)
         await self.app(scope, receive, with_privacy(send))
+
+
+def with_limit(receive):
+    """Return a `receive` that ends a body longer than MAX_BODY; one sent in chunks doesn't tell its length."""
+    received = 0
+
+    async def receive_some():
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        return message if received <= MAX_BODY else {"type": "http.disconnect"}
+
+    return receive_some
 
 
 def with_privacy(send):

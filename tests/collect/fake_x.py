@@ -29,7 +29,7 @@ from tweetcap.collect.timelines import first_id
 TOKEN = "AAAAAAAAAAAAAAAAAAAAAFakeFakeFake%2FTokenOfTheTests%3D1234567890"
 
 # What X answered is lost or damaged after it was charged; the others are refused and cost nothing.
-PAID_FAULTS = ("cut", "cut in the body", "malformed", "html", "no object", "odd shape")
+PAID_FAULTS = ("cut", "cut in the body", "malformed", "html", "no object", "odd shape", "one row", "huge id")
 FREE_FAULTS = ("429", "429 bare", "500", "502", "503", "504")
 HARMLESS_FAULTS = ("partial errors",)
 PHOTO_FAULTS = ("cut", "cut in the body", "500", "503", "429 bare")
@@ -496,6 +496,10 @@ class _Handler(BaseHTTPRequestHandler):
             data = b"[1, 2]"
         elif status == 200 and fault == "odd shape":
             data = b'{"data": [{"id": "rows"}], "meta": {}, "includes": {"media": ["one"]}}'
+        elif status == 200 and fault == "one row":
+            data = b'{"data": {"id": "1"}}'
+        elif status == 200 and fault == "huge id":
+            data = b'{"data": [{"id": "%s"}]}' % (b"9" * 5000)
         limits = {
             "x-rate-limit-limit": fake.limit,
             "x-rate-limit-remaining": max(remaining, 0),

@@ -79,6 +79,11 @@ MISTAKES = [
         "accounts: [a]\nlanguages: [no]\n",
         "line 2: False is no language code; write one as X does, such as ja or und, no in quotes.",
     ),
+    (
+        "accounts: [a]\nsince: '0001-01-01T00:00:00+05:00'\n",
+        "line 2: 0001-01-01 00:00:00+05:00 is no day; write it as 2025-01-31 or 2025-01-31T12:00:00Z.",
+    ),
+    ("accounts: &a\n  - *a\n", "line 1: [[...]] is no name to YAML; put it in quotes."),
     ("accounts: [a]\nlanguages: ja", "line 2: languages needs a list; write one - NAME a line under languages:"),
     ("accounts: [a]\nsince: 2024-01-01\nsince: 2024-01-02\n", "line 3: since stands twice; keep one."),
     (

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.collect.fake_x import FREE_FAULTS, PAID_FAULTS, TOKEN, FakeTime, FakeX, make_world, random_faults
+from tweetcap.collect import budget as budget_module
 from tweetcap.collect.accounts import Account, Accounts
 from tweetcap.collect.budget import REQUESTS, Ask, Budget, BudgetError, Ledger, Reads, count_reads, load_prices
 from tweetcap.collect.client import Client
@@ -114,6 +115,15 @@ def test_a_lost_request_counts_at_its_worst_until_the_same_page_comes(tmp_path):
         assert ledger.spent == Reads(posts=21, media=24) and ledger.lost == 0
         ledger.ask(TIMELINE)  # what came before says nothing of what is lost later
         assert ledger.spent == Reads(posts=121, media=424)
+
+
+def test_an_answer_of_another_day_says_nothing_of_a_lost_request(tmp_path, monkeypatch):
+    with Ledger(tmp_path, load_prices()) as ledger:
+        monkeypatch.setattr(budget_module, "now", lambda: "2026-01-05T23:59:59.000Z")
+        ledger.ask(TIMELINE)
+        monkeypatch.setattr(budget_module, "now", lambda: "2026-02-05T00:00:00.000Z")
+        ledger.answered(page(ledger.ask(TIMELINE), Reads(posts=7)))  # the newest posts are others by now
+        assert ledger.spent == Reads(posts=107, media=400) and ledger.lost == 1
 
 
 def test_a_page_that_nobody_can_read_counts_as_lost(tmp_path):

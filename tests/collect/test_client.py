@@ -91,7 +91,7 @@ def test_after_any_passing_fault_the_same_page_comes(tmp_path, x, client, said, 
     assert len(x.requests) == 4 and len(said) == 3
     # What wasn't JSON is kept, and is no page.
     rows = [row for row in read_rows(tmp_path / PAGES) if row["reads"] is None]
-    assert len(rows) == (3 if fault in ("malformed", "html", "no object", "odd shape") else 0)
+    assert len(rows) == (3 if fault in ("malformed", "html", "no object", "odd shape", "one row", "huge id") else 0)
 
 
 @pytest.mark.parametrize("fault", PAID_FAULTS)
@@ -215,6 +215,14 @@ def test_what_concerns_one_request_is_refused_at_once(x, client, fault, status):
     with pytest.raises(RefusedError, match=f"X answered with {status}") as caught:
         client.ask(timeline(x))
     assert caught.value.status == status and len(x.requests) == 1
+
+
+def test_a_page_under_another_status_is_refused_and_what_it_holds_is_in_the_ledger(x, client, ledger, monkeypatch):
+    page = x.timeline
+    monkeypatch.setattr(x, "timeline", lambda user_id, query: (201, page(user_id, query)[1]))
+    with pytest.raises(RefusedError, match="X answered with 201"):
+        client.ask(timeline(x))
+    assert ledger.spent.posts == 20
 
 
 def test_a_redirect_is_not_followed(x, client):

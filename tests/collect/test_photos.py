@@ -115,6 +115,8 @@ def test_a_photo_that_fails_is_tried_a_few_times_and_again_on_the_next_run(tmp_p
         "ftp://pbs.twimg.com/a.jpg",
         "",
         "//pbs.twimg.com/a.jpg",
+        5,
+        ["https://pbs.twimg.com/a.jpg"],
     ],
 )
 def test_no_other_address_is_ever_asked(tmp_path, url, monkeypatch):

@@ -197,6 +197,17 @@ def test_a_broken_post_is_named_and_the_others_are_there(tmp_path, caplog, missi
     assert caplog.records[0].getMessage() == f"Post 7 lacks '{missing}' and is left out."
 
 
+@pytest.mark.parametrize("field", ["author_id", "created_at", "text", "attachments", "public_metrics", "entities"])
+@pytest.mark.parametrize("odd", [[1], 5])
+def test_a_field_of_another_type_costs_at_most_its_own_post(tmp_path, field, odd):
+    includes = {
+        "media": [{"media_key": [1]}, *media("7", "8")],
+        "users": [{"username": "a"}, {"id": [1], "username": 3}],
+    }
+    add_page(tmp_path, [api_post("7", **{field: odd}), api_post("8")], **includes)
+    assert [post.post_id for post in derive_posts(tmp_path)] == ["8"]
+
+
 def test_a_broken_archive_row_is_reported_and_the_others_are_there(tmp_path, caplog):
     with AppendOnly(tmp_path / ARCHIVE) as archive:
         archive.append({"post_id": "5"})

@@ -1,6 +1,8 @@
 """Rows survive any end of the process, and a folder has one writer."""
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +77,22 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
         assert path.read_bytes() == b'{"a": 1}\n'
         rows.append({"c": 3})
     assert list(read_rows(path)) == [{"a": 1}, {"c": 3}]
+
+
+def test_half_of_a_row_that_found_no_room_does_not_come_later(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with AppendOnly(path) as rows:
+        rows.append({"a": 1})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1][1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                rows.append({"b": "x" * 5000})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
+            signal.signal(signal.SIGXFSZ, before[0])
+        rows.append({"c": 3})
+    assert path.read_bytes() == b'{"a": 1}\n{"c": 3}\n'
 
 
 def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path, monkeypatch):

@@ -245,6 +245,20 @@ def test_one_damaged_name_lookup_sets_only_the_unknown_aside(tmp_path, x):
     assert set(outcome.set_aside.values()) == {"X answered with 503, 6 times in a row."}
 
 
+def test_an_odd_answer_about_a_name_is_no_end_of_the_run_and_reaches_no_terminal(tmp_path, x, monkeypatch):
+    users = [
+        {"id": "1", "username": 3},
+        {"id": x.world.users[0].user_id, "username": "animal_00", "public_metrics": None},
+    ]
+    errors = [{"value": "nobody", "detail": "gone \x1b[2J\n" + "!" * 999}, {"value": "noone", "detail": None}]
+    monkeypatch.setattr(x, "users_by", lambda query: (200, {"data": users, "errors": errors}))
+    wanted = accounts("animal_00", "nobody", "noone")
+    outcome = run(x, tmp_path, wanted)
+    assert outcome.done == ["animal_00"] and outcome.set_aside["noone"] == "X does not know it."
+    assert outcome.set_aside["nobody"].startswith("gone [2J !!!") and len(outcome.set_aside["nobody"]) <= 201
+    assert len(estimate(wanted, tmp_path).accounts) == 3
+
+
 def test_a_hundred_and_one_accounts_are_looked_up_in_two_requests(tmp_path, x):
     names = [f"nobody_{number}" for number in range(100)]
     outcome = run(x, tmp_path, accounts(*names, "animal_00"))

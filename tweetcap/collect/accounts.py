@@ -38,7 +38,10 @@ def read_time(value: Any) -> datetime | None:
         except ValueError:
             raise ValueError(f"{value} is no day; write it as 2025-01-31 or 2025-01-31T12:00:00Z") from None
     if isinstance(value, datetime):
-        value = value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC).replace(microsecond=0)
+        try:
+            value = value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC).replace(microsecond=0)
+        except OverflowError:  # in UTC it is before the year 1 or after 9999
+            raise ValueError(f"{value} is no day; write it as 2025-01-31 or 2025-01-31T12:00:00Z") from None
     elif isinstance(value, date):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     elif value is not None:
@@ -230,8 +233,12 @@ def _doubled_keys(tree: yaml.Node) -> list[tuple[str, int]]:
     """Return the keys that stand twice in one mapping, which YAML itself lets pass, with their lines."""
     doubled = []
     nodes = [tree]
+    seen = set()
     while nodes:
         node = nodes.pop()
+        if id(node) in seen:  # an alias may stand for many nodes, or hold itself
+            continue
+        seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value]
             lines = [key.start_mark.line + 1 for key, _ in node.value]

@@ -2,8 +2,8 @@
 
 Each request is written down in `raw/requests.jsonl` before it is made, with the most that it may cost, and
 its page in `raw/pages.jsonl` names it. A request without a page was lost on the way (a cut connection, a
-killed process), and X may have charged it: it counts at its most, until the same page comes, and then as
-much as that one. So the total is known after any end of the process, and is never too low.
+killed process), and X may have charged it: it counts at its most, until the same request is answered on the
+same day (UTC), and then as much as that answer. So the total is known after any end of the process.
 """
 
 import hashlib
@@ -221,7 +221,7 @@ class Ledger:
         self.budget = budget
         self.changed: Callable[[], None] = lambda: None
         self._settled = Reads()
-        self._open: dict[int, tuple[str, Reads]] = {}  # number → (key, the most that it may cost)
+        self._open: dict[int, tuple[str, Reads]] = {}  # number → (key and day, the most that it may cost)
         self._next = 1
         for row in read_rows(folder / REQUESTS):
             try:
@@ -306,10 +306,11 @@ class Ledger:
         if row.get("sent") is False:
             self._open.pop(number, None)
         else:
-            self._open[number] = (row["key"], Reads(**row["worst"]))
+            # On another day the same request, such as for the newest posts, may bring quite other ones.
+            self._open[number] = (row["key"] + row["at"][:10], Reads(**row["worst"]))
 
     def _read_page(self, row: dict[str, Any]) -> None:
-        """Settle the page's request, and those before it for the same page that were lost.
+        """Settle the page's request, and those of the same day for the same page that were lost.
 
         A page without `reads` came but could not be read: its request counts as lost.
         """

@@ -263,8 +263,8 @@ class Client:
             body = json.loads(text)
         except (ValueError, RecursionError):
             body = None
-        answered = response.status_code == 200
-        readable = isinstance(body, dict) and (not answered or _is_page(body))
+        answered = response.status_code // 100 == 2
+        readable = isinstance(body, dict) and (not answered or _is_page(request["kind"], body))
         reads = count_reads(request["kind"], body) if readable and answered else Reads()
         limits = {name: response.headers.get(f"x-rate-limit-{name}") for name in ("limit", "remaining", "reset")}
         return {
@@ -284,12 +284,13 @@ class Client:
         """
         status, body = row["status"], row["body"]
         problem = _problem(body)
-        if status in (200, 201):
+        kind = row["request"]["kind"]
+        if status == 200 or (status == 201 and kind == "compliance"):
             if "not_json" in body:
                 raise _TransientError("X's answer was damaged")
             # A page without posts has its meta, and may have errors about posts that others deleted.
-            if row["request"]["kind"] == "timeline" and not body.keys() & {"data", "meta"} and body.get("errors"):
-                raise RefusedError(f"X gives no timeline: {_detail(body['errors'][0])}", status)
+            if kind == "timeline" and not body.keys() & {"data", "meta"} and body.get("errors"):
+                raise RefusedError(f"X gives no timeline: {detail(body['errors'][0])}", status)
             return
         if status == 402 or _is_about_money(body):
             raise StopError(
@@ -409,10 +410,10 @@ def _never_sent(error: requests.RequestException) -> bool:
     return isinstance(reason, NewConnectionError) or wrong_certificate
 
 
-def _is_page(body: dict[str, Any]) -> bool:
+def _is_page(kind: str, body: dict[str, Any]) -> bool:
     """Return whether the parts that are read from every page have the shape that X documents."""
     data, meta, includes = body.get("data", []), body.get("meta", {}), body.get("includes", {})
-    if isinstance(data, dict):  # one compliance job
+    if kind == "compliance" and isinstance(data, dict):  # one job
         return True
     if not (isinstance(meta, dict) and isinstance(includes, dict)):
         return False
@@ -420,7 +421,8 @@ def _is_page(body: dict[str, Any]) -> bool:
         if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
             return False
     ids = [row.get("id") for row in data] + [meta[name] for name in ("newest_id", "oldest_id") if name in meta]
-    return all(isinstance(number, str) and number.isdecimal() for number in ids)
+    ids_are_numbers = all(isinstance(number, str) and re.fullmatch(r"[0-9]{1,19}", number) for number in ids)
+    return ids_are_numbers and isinstance(meta.get("next_token", ""), str)
 
 
 def _is_about_money(body: dict[str, Any]) -> bool:
@@ -432,11 +434,11 @@ def _problem(body: dict[str, Any]) -> str:
     """Return what X says is wrong, to stand behind a status."""
     errors = body.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
-    detail = _detail(first) if first else _detail(body)
-    return f", {detail}" if detail else ""
+    words = detail(first) if first else detail(body)
+    return f", {words}" if words else ""
 
 
-def _detail(problem: Any) -> str:
+def detail(problem: Any) -> str:
     """Return X's own words on an error, on one line and no longer than one."""
     if not isinstance(problem, dict):
         return ""

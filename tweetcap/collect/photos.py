@@ -175,7 +175,7 @@ def _download(
 
 def _allowed(url: str, origins: Collection[str]) -> bool:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(str(url))  # nobody has checked yet that it is text
         return f"{parts.scheme}://{parts.netloc}" in origins  # netloc holds a user and a port, if there are any
     except ValueError:
         return False

@@ -197,7 +197,7 @@ def _page_posts(page: dict[str, Any]) -> Iterator[Post]:
     if page["request"]["kind"] not in ("timeline", "posts") or page["status"] != 200:
         return
     body = page["body"]
-    media = {item.get("media_key"): item for item in body.get("includes", {}).get("media", [])}
+    media = {str(item.get("media_key")): item for item in body.get("includes", {}).get("media", [])}
     for post in body.get("data", []):
         try:
             kinds = {reference["type"] for reference in post.get("referenced_tweets", [])}
@@ -208,6 +208,8 @@ def _page_posts(page: dict[str, Any]) -> Iterator[Post]:
 
 
 def _api_post(post: dict[str, Any], media: dict[str, dict[str, Any]]) -> Post:
+    if not (isinstance(post["author_id"], str) and isinstance(post["created_at"], str)):
+        raise TypeError("an author or a time")
     # A long post comes twice: cut short with its entities, and whole with its own.
     note = post.get("note_tweet") or {}
     text, entities = (note["text"], note.get("entities")) if note.get("text") else (post["text"], post.get("entities"))
@@ -259,7 +261,8 @@ def _usernames(page: dict[str, Any]) -> dict[str, str]:
     users = list(body.get("includes", {}).get("users", []))
     if page["request"]["kind"] == "users":
         users += body.get("data", [])
-    return {user["id"]: user["username"] for user in users if "username" in user}
+    names = [(user.get("id"), user.get("username")) for user in users]
+    return {user_id: name for user_id, name in names if isinstance(user_id, str) and isinstance(name, str)}
 
 
 def _renamed(post: Post, usernames: dict[str, str]) -> Post:

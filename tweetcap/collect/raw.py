@@ -32,7 +32,7 @@ class AppendOnly:
         created = not path.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)  # a buffer would still hold the rest of a line that failed
         _drop_torn_line(path)
         if created:
             sync_folder(path.parent)
@@ -45,8 +45,9 @@ class AppendOnly:
         """
         size = os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(to_line(row))
-            self._file.flush()
+            line = to_line(row)
+            while line:
+                line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
         except OSError:
             # A full disk may have taken half of the line.
@@ -85,7 +86,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if isinstance(row, dict):
                 yield row

@@ -14,7 +14,7 @@ from typing import Any
 
 from tweetcap.collect.accounts import Account, Accounts
 from tweetcap.collect.budget import MAX_BATCH, MIN_TIMELINE_PAGE, Ask, StopError
-from tweetcap.collect.client import POST_PARAMS, Client, RefusedError
+from tweetcap.collect.client import POST_PARAMS, Client, RefusedError, detail
 from tweetcap.collect.posts import read_forgotten
 from tweetcap.collect.raw import now, read_pages, read_rows, write_rows
 
@@ -138,7 +138,7 @@ class Collection:
 
     Attributes:
         user_ids: by name in lower case.
-        post_counts: how many posts, replies and reposts X says that a user has, by user id.
+        post_counts: how many posts, replies and reposts X says that a user has, by user id; not all are known.
         timelines: by user id.
     """
 
@@ -159,10 +159,12 @@ class Collection:
         if page["status"] != 200 or not page.get("reads"):
             return
         if request["kind"] == "users":
-            for user in (user for user in body.get("data", []) if "username" in user):
+            for user in (user for user in body.get("data", []) if isinstance(user.get("username"), str)):
                 # The first id stays: a name may go to someone else.
                 self.user_ids.setdefault(user["username"].lower(), user["id"])
-                self.post_counts[user["id"]] = user.get("public_metrics", {}).get("tweet_count", 0)
+                metrics = user.get("public_metrics")
+                if isinstance(metrics, dict) and isinstance(metrics.get("tweet_count"), int):
+                    self.post_counts[user["id"]] = metrics["tweet_count"]
         elif request["kind"] == "timeline" and ("data" in body or "meta" in body):
             self.timeline(request["params"]["id"]).take(page)
 
@@ -212,7 +214,7 @@ def estimate(accounts: Accounts, folder: Path) -> Estimate:
             read_before += 1
             posts = min(posts, MAX_BATCH * len(gaps))
         elif not timeline.read:
-            posts = min(posts, collection.post_counts[user_id])
+            posts = min(posts, collection.post_counts.get(user_id, posts))
         rows.append((account.name, posts, -(-posts // MAX_BATCH)))
     return Estimate(rows, lookups, read_before)
 
@@ -315,7 +317,7 @@ def _look_up(accounts: Accounts, collection: Collection, client: Client) -> dict
             asked = page["request"]["params"]["usernames"]
             reasons.update({name.lower(): "X says nothing of this name." for name in asked})
             for problem in page["body"].get("errors", []):
-                reasons[str(problem.get("value", "")).lower()] = f"{problem.get('detail', 'X does not know it.')}"
+                reasons[str(problem.get("value", "")).lower()] = f"{detail(problem) or 'X does not know it'}."
         names = names[len(asked) :]
     return reasons
 

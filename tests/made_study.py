@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from tweetcap.evaluate.new_study import Source, create_study
-from tweetcap.evaluate.study import Study
+from tweetcap.evaluate.survey.new_study import Source, create_study
+from tweetcap.evaluate.survey.study import Study
 
 SYSTEMS = ("secretstair", "secrettuned", "secrethuman")
 

@@ -46,7 +46,9 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("command", [[], ["write"], ["demo"], ["evaluate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["write"], ["collect"], ["evaluate"], ["dataset", "build", "stair"], ["survey", "create"]]
+)
 def test_help_imports_nothing_heavy(command):
     script = (
         "import sys, tweetcap.cli\n"
@@ -323,21 +325,6 @@ def test_a_model_that_is_not_there_is_named_in_one_sentence(run, lion, monkeypat
     result = run("write", lion, "--model", "runs/none")
     assert result.exit_code == 2
     assert result.stderr == "tweetcap: runs/none holds no checkpoint\n"
-
-
-def test_evaluate_hands_its_options_on_and_prints_the_figures(run, tmp_path, monkeypatch):
-    asked = {}
-
-    def evaluate(**options):
-        asked.update(options)
-        return "right animal: 70 %"
-
-    module = types.SimpleNamespace(evaluate=evaluate)
-    monkeypatch.setitem(sys.modules, "tweetcap.evaluate.command", module)
-    result = run("evaluate", "--corpus", tmp_path, "--split", "test", "--photos", 9, "--seed", 3, "--count", 8)
-    assert result.output == "right animal: 70 %\n"
-    given = {"corpus": tmp_path, "split": "test", "photos": 9, "seed": 3, "count": 8}
-    assert asked == {"model": None, "output": None, **given}
 
 
 def test_the_fake_writer_of_these_tests_takes_what_the_real_one_takes():

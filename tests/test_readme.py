@@ -31,12 +31,14 @@ def test_every_make_target_it_names_exists():
 
 
 def test_every_command_and_option_it_names_exists():
-    commands = get_command(cli.app).commands
-    lines = re.findall(r"tweetcap (?=write|demo|evaluate)(.*?)(?:#|$)", SHELL, re.MULTILINE)
-    assert len(lines) >= 5
-    for name, *arguments in map(shlex.split, lines):
-        options = {option for parameter in commands[name].params for option in parameter.opts}
-        assert {argument for argument in arguments if argument.startswith("--")} <= options | {"--help"}
+    lines = re.findall(r"^(?:.*[ /|])?tweetcap ((?:[a-z]+ )?.*?)(?:#|$)", SHELL, re.MULTILINE)
+    assert len(lines) >= 15
+    for line in lines:
+        command, words = get_command(cli.app), shlex.split(line)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= options | {"--help"}, line
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))

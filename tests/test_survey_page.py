@@ -19,8 +19,8 @@ import pytest
 
 from tests.made_study import make_photos, make_study, prediction, write_rows
 from tests.test_page import CHROMIUM, CHROMIUM_FLAGS
-from tweetcap.evaluate.new_study import Source, create_study
-from tweetcap.evaluate.ratings import RATINGS_FILE, RatingStore, export_ratings
+from tweetcap.evaluate.survey.new_study import Source, create_study
+from tweetcap.evaluate.survey.ratings import RATINGS_FILE, RatingStore, export_ratings
 from tweetcap.ui.survey_page import launch_survey
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> ${document.title='owned'} {{value}} `\\n` </script>\u202e"

@@ -1,4 +1,4 @@
-"""The command line: tweets for photos and folders, the page, and the figures of a checkpoint.
+"""The command line: tweets for photos and folders, the page, corpora, the figures of a checkpoint, questionnaires.
 
     tweetcap write cat.jpg
     tweetcap write photos/ --output tweets.jsonl
@@ -11,8 +11,11 @@ from typing import Annotated
 import typer
 
 from tweetcap import __version__
+from tweetcap.commands.collect import collect
+from tweetcap.commands.dataset import app as dataset
 from tweetcap.commands.demo import demo
-from tweetcap.commands.evaluate import evaluate
+from tweetcap.commands.evaluate import evaluate, sweep
+from tweetcap.commands.survey import app as survey
 from tweetcap.commands.write import write
 
 app = typer.Typer(
@@ -24,7 +27,11 @@ app = typer.Typer(
 )
 app.command()(write)
 app.command()(demo)
+app.command()(collect)
+app.add_typer(dataset, name="dataset")
 app.command()(evaluate)
+app.command()(sweep)
+app.add_typer(survey, name="survey")
 
 
 def main() -> None:

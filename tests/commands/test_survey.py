@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from tests.made_study import make_photos, make_sources, make_study
 from tweetcap.commands.survey import app
-from tweetcap.evaluate.ratings import RatingStore
-from tweetcap.evaluate.study import read_study, read_systems
+from tweetcap.evaluate.survey.ratings import RatingStore
+from tweetcap.evaluate.survey.study import read_study, read_systems
 
 QUESTIONS = ("natural", "fits", "funny", "like")
 

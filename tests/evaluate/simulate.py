@@ -18,8 +18,15 @@ import pandas as pd
 from scipy import stats
 from tqdm import tqdm
 
-from tweetcap.evaluate.preferences import comparisons, fit_strengths, overall_win_rates, side_bias, strengths, win_rates
-from tweetcap.evaluate.statistics import Components, rating_agreement, system_differences, system_means
+from tweetcap.evaluate.survey.preferences import (
+    comparisons,
+    fit_strengths,
+    overall_win_rates,
+    side_bias,
+    strengths,
+    win_rates,
+)
+from tweetcap.evaluate.survey.statistics import Components, rating_agreement, system_differences, system_means
 
 THRESHOLDS = np.array([1.5, 2.5, 3.5, 4.5])
 TIE = 0.4  # numbers closer than this are a tie

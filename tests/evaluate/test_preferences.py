@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 from tests.evaluate.simulate import FULL, check_preferences, pairwise_studies
-from tweetcap.evaluate.preferences import (
+from tweetcap.evaluate.survey.preferences import (
     choice_agreement,
     comparisons,
     fit_strengths,

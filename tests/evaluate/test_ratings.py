@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 from tests.made_study import SYSTEMS, make_study, write_rows
-from tweetcap.evaluate.ratings import RATINGS_FILE, RatingStore, SurveyError, export_raters, export_ratings
-from tweetcap.evaluate.study import read_systems
-from tweetcap.evaluate.survey_export import export_study
+from tweetcap.evaluate.survey.export import export_study
+from tweetcap.evaluate.survey.ratings import RATINGS_FILE, RatingStore, SurveyError, export_raters, export_ratings
+from tweetcap.evaluate.survey.study import read_systems
 
 SCORES = {"natural": 5, "fits": 4, "funny": 2, "like": 1}
 
@@ -278,7 +278,7 @@ def test_pairs_are_told_by_side_and_gold_by_the_right_one(tmp_path):
     write_rows(gold, [{"photo_id": "p0005", "good": "よい", "bad": "わるい"}])
     names = [f"s{number}" for number in range(3)]
     from tests.made_study import make_photos, make_sources
-    from tweetcap.evaluate.new_study import create_study
+    from tweetcap.evaluate.survey.new_study import create_study
 
     photos = make_photos(tmp_path / "photos", 6)
     sources = make_sources(tmp_path, photos, names)
@@ -348,7 +348,7 @@ def test_an_export_beside_the_server_neither_blocks_nor_is_blocked(tmp_path):
 
 WRITER = """
 import sys, threading
-from tweetcap.evaluate.ratings import RatingStore
+from tweetcap.evaluate.survey.ratings import RatingStore
 store, scores = RatingStore(sys.argv[1]), {"natural": 5, "fits": 4, "funny": 2, "like": 1}
 lock = threading.Lock()
 def rate():

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from tweetcap.evaluate.screening import Rules, read_rules, screen
+from tweetcap.evaluate.survey.screening import Rules, read_rules, screen
 
 ITEMS = 12
 VARIED = [1, 2, 3, 4, 5, 4, 3, 2, 1, 2, 3, 4]

@@ -12,8 +12,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 
 from tests.evaluate.simulate import FULL, check_agreement, check_ratings, rating_studies, true_means
-from tweetcap.evaluate import statistics
-from tweetcap.evaluate.statistics import (
+from tweetcap.evaluate.survey import statistics
+from tweetcap.evaluate.survey.statistics import (
     Components,
     agreement,
     bootstrap_mean,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.made_study import SYSTEMS, make_photos, make_sources, make_study, prediction, write_rows
 from tweetcap.data.photo import load_photo
-from tweetcap.evaluate.new_study import Source, create_study
-from tweetcap.evaluate.study import PHOTOS_FOLDER, QUESTIONS, Item, Study, read_study, read_systems
+from tweetcap.evaluate.survey.new_study import Source, create_study
+from tweetcap.evaluate.survey.study import PHOTOS_FOLDER, QUESTIONS, Item, Study, read_study, read_systems
 
 
 def design(mode="rating", photos=12, systems=3, blocks=1, attention=0, gold=0, seed=0) -> Study:

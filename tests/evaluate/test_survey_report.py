@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from tests.made_study import SYSTEMS, make_study
-from tweetcap.evaluate.preferences import strengths, win_rates
-from tweetcap.evaluate.ratings import RatingStore, export_ratings
-from tweetcap.evaluate.statistics import system_differences, system_means
-from tweetcap.evaluate.survey_report import write_report
-from tweetcap.evaluate.survey_tables import escape, markdown_table, plain
+from tweetcap.evaluate.survey.preferences import strengths, win_rates
+from tweetcap.evaluate.survey.ratings import RatingStore, export_ratings
+from tweetcap.evaluate.survey.report import write_report
+from tweetcap.evaluate.survey.statistics import system_differences, system_means
+from tweetcap.evaluate.survey.tables import escape, markdown_table, plain
 
 HOSTILE = {"a": "<script>alert(1)</script>", "b": "$x^2$ |\x1b[31m\u202eevil\n# a", "c": "🐱" * 40 + "अر"}
 

@@ -78,8 +78,8 @@ def create(
     Photos that a system has no text for are left out, and named. Ends with 0 when the study is made, 2 when it can't
     be, 130 when it was interrupted; then nothing is left behind.
     """
-    from tweetcap.evaluate.new_study import Source, create_study
-    from tweetcap.evaluate.study import CONSENT, TEMPLATES, TITLE
+    from tweetcap.evaluate.survey.new_study import Source, create_study
+    from tweetcap.evaluate.survey.study import CONSENT, TEMPLATES, TITLE
 
     options: dict[str, Any] = {"mode": mode or "rating", "raters": raters}
     try:
@@ -132,7 +132,7 @@ def unit(study) -> str:
 
 
 def by_language(option: str, arguments: list[str] | None) -> dict[str, str]:
-    from tweetcap.evaluate.study import LANGUAGES
+    from tweetcap.evaluate.survey.study import LANGUAGES
 
     values = {}
     for argument in arguments or []:
@@ -237,7 +237,7 @@ def close(
 
 
 def open_store(study: Path):
-    from tweetcap.evaluate.ratings import open_ratings
+    from tweetcap.evaluate.survey.ratings import open_ratings
 
     try:
         return open_ratings(study)
@@ -264,7 +264,7 @@ def export(
     """
     if public and not push:
         fail("--public is for --push; add --push ORG/NAME.")
-    from tweetcap.evaluate.survey_export import export_study
+    from tweetcap.evaluate.survey.export import export_study
 
     output = output or study / "export"
     try:
@@ -287,7 +287,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the results: one HTML file with pictures, and the tables as CSV."""
-    from tweetcap.evaluate.survey_report import write_report
+    from tweetcap.evaluate.survey.report import write_report
 
     try:
         typer.echo(write_report(study, output or study / "report"))
@@ -314,7 +314,7 @@ def power(
 
     With a pilot, one line for each of its questions. Ends with 1 when a question needs more photos first.
     """
-    from tweetcap.evaluate.statistics import DEFAULT_COMPONENTS, raters_needed, variance_components
+    from tweetcap.evaluate.survey.statistics import DEFAULT_COMPONENTS, raters_needed, variance_components
 
     plan = {"systems": systems, "items": items, "items_per_rater": items_per_rater, "power": chance, "alpha": alpha}
     try:
@@ -333,7 +333,7 @@ def power(
 
 
 def pilot_ratings(pilot: Path):
-    from tweetcap.evaluate.ratings import export_ratings
+    from tweetcap.evaluate.survey.ratings import export_ratings
 
     ratings = export_ratings(pilot)
     if "score" not in ratings:

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from tweetcap.evaluate.ratings import Progress, RatingStore, SurveyError
-from tweetcap.evaluate.study import PHOTOS_FOLDER, Study
+from tweetcap.evaluate.survey.ratings import Progress, RatingStore, SurveyError
+from tweetcap.evaluate.survey.study import PHOTOS_FOLDER, Study
 
 MAX_BODY = 64 * 1024  # bytes of a request; an answer has some hundred
 MAX_THREADS = 64  # raters served in the same moment

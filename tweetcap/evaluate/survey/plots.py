@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tweetcap.evaluate.contact_sheet import font_families
-from tweetcap.evaluate.statistics import SCORES
+from tweetcap.evaluate.survey.statistics import SCORES
 
 WIDTH = 9.0  # inches
 ROW = 0.28  # inches a bar or point takes
@@ -23,7 +23,7 @@ def plot_distributions(distribution: pd.DataFrame, titles: Mapping[str, str]) ->
     """Draw the share of each score as stacked bars, a panel a question.
 
     Args:
-        distribution: see `tweetcap.evaluate.statistics.score_distribution`.
+        distribution: see `tweetcap.evaluate.survey.statistics.score_distribution`.
         titles: of the panels, by question.
 
     Returns:
@@ -46,7 +46,7 @@ def plot_distributions(distribution: pd.DataFrame, titles: Mapping[str, str]) ->
 
 
 def plot_means(means: pd.DataFrame, titles: Mapping[str, str]) -> str:
-    """Draw each system's mean with its interval, a panel a question: `tweetcap.evaluate.statistics.system_means`."""
+    """Draw each system's mean with its interval, a panel a question: `statistics.system_means`."""
 
     def draw(axes, rows: pd.DataFrame) -> None:
         _points(axes, _short(rows["system"]), rows["mean"], rows["low"], rows["high"])
@@ -56,7 +56,7 @@ def plot_means(means: pd.DataFrame, titles: Mapping[str, str]) -> str:
 
 
 def plot_differences(differences: pd.DataFrame, titles: Mapping[str, str]) -> str:
-    """Draw each two systems' difference: `tweetcap.evaluate.statistics.system_differences`."""
+    """Draw each two systems' difference: `tweetcap.evaluate.survey.statistics.system_differences`."""
     reach = np.nanmax(np.abs(differences[["difference", "low", "high"]].to_numpy(dtype=float)), initial=0.1)
 
     def draw(axes, rows: pd.DataFrame) -> None:
@@ -71,7 +71,7 @@ def plot_differences(differences: pd.DataFrame, titles: Mapping[str, str]) -> st
 
 
 def plot_win_rates(rates: pd.DataFrame, title: str) -> str:
-    """Draw wins, ties and losses of each two systems as stacked bars: `tweetcap.evaluate.preferences.win_rates`."""
+    """Draw wins, ties and losses of each two systems as stacked bars: `preferences.win_rates`."""
 
     def draw(axes, rows: pd.DataFrame) -> None:
         rows = rows.iloc[::-1]
@@ -87,7 +87,7 @@ def plot_win_rates(rates: pd.DataFrame, title: str) -> str:
 
 
 def plot_strengths(strengths: pd.DataFrame, title: str) -> str:
-    """Draw each system's strength with its interval: `tweetcap.evaluate.preferences.strengths`."""
+    """Draw each system's strength with its interval: `tweetcap.evaluate.survey.preferences.strengths`."""
 
     def draw(axes, rows: pd.DataFrame) -> None:
         _points(axes, _short(rows["system"]), rows["strength"], rows["low"], rows["high"])

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tweetcap.evaluate.study import CHOICES, LANGUAGES, Task, is_score, read_study, read_systems
+from tweetcap.evaluate.survey.study import CHOICES, LANGUAGES, Task, is_score, read_study, read_systems
 
 if TYPE_CHECKING:
     from pandas import DataFrame

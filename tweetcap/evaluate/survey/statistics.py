@@ -5,7 +5,7 @@ sample, so both make a figure uncertain, and a statistic that forgets one of the
 over answers) finds differences that the next photos will not show: the language-as-fixed-effect fallacy (Clark 1973,
 Journal of Verbal Learning and Verbal Behavior 12). Everything here lets both vary.
 
-Tables are DataFrames. `ratings` is what `tweetcap.evaluate.ratings.export_ratings` returns; of it, rater, item, system,
+Tables are DataFrames. `ratings` is what `ratings.export_ratings` returns; of it, rater, item, system,
 question and score are read, and rows without a system, the checks, are left out. A cell that can't be worked out, for
 want of raters, photos or differing answers, holds NaN.
 """

@@ -1,6 +1,6 @@
 """Make a study of photos and the texts that systems wrote for them.
 
-What a study is, `tweetcap.evaluate.study` says. Here the texts are found in whatever files they come in, the photos
+What a study is, `study.py` beside this file says. Here the texts are found in whatever files they come in, the photos
 are copied so that neither name nor metadata tells anything, and everything is drawn by lot.
 """
 
@@ -24,7 +24,7 @@ from torchvision.transforms.v2.functional import resize
 from tqdm import tqdm
 
 from tweetcap.data.photo import PHOTO_SUFFIXES, PhotoError, load_photo
-from tweetcap.evaluate.study import (
+from tweetcap.evaluate.survey.study import (
     CONSENT,
     MODES,
     PHOTOS_FOLDER,

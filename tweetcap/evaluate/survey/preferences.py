@@ -1,8 +1,8 @@
 """What the pairwise mode's choices say: who wins against whom, strengths on one scale, and whether a side does.
 
-Tables are DataFrames. `choices` is what `tweetcap.evaluate.ratings.export_ratings` returns of a pairwise study; of it,
+Tables are DataFrames. `choices` is what `ratings.export_ratings` returns of a pairwise study; of it,
 rater, item, left, right and choice (left, tie or right) are read, and rows without systems, the checks, are left out.
-Raters and photos both vary, as in `tweetcap.evaluate.statistics`, which also says what the intervals are.
+Raters and photos both vary, as in `statistics.py`, which also says what the intervals are.
 """
 
 from itertools import combinations
@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, sparse
 
-from tweetcap.evaluate.statistics import Tested, agreement, bootstrap_mean, crossed_test, number_from_zero, with_holm
+from tweetcap.evaluate.survey.statistics import (
+    Tested,
+    agreement,
+    bootstrap_mean,
+    crossed_test,
+    number_from_zero,
+    with_holm,
+)
 
 POINTS = {"left": 1.0, "tie": 0.5, "right": 0.0}  # for the system on the left
 CONVERGED = 1e-9  # slope of the log-likelihood per choice

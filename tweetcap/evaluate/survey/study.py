@@ -4,7 +4,7 @@ A study is a folder: `study.json` (this design), `systems.json` (which system hi
 `photos/` (copies under random names, pixels only) and, once it is served, `ratings.sqlite3`. Of these only the
 photos and one text at a time ever reach a rater.
 
-`tweetcap.evaluate.new_study` makes it.
+`tweetcap.evaluate.survey.new_study` makes it.
 
 The design is a Latin square. Photos are shuffled and dealt into blocks of as many as one rater does. A *cell* is a
 block and a row of the square: it says which text each photo of the block has. Raters are dealt to cells in

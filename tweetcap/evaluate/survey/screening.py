@@ -72,7 +72,7 @@ def screen(answers: pd.DataFrame, rules: Rules, assigned: Mapping[int, int]) -> 
     """Return what each rater did, and by which rules the rater is left out.
 
     Args:
-        answers: of either mode, checks included, as `tweetcap.evaluate.ratings.export_ratings` returns them.
+        answers: of either mode, checks included, as `tweetcap.evaluate.survey.ratings.export_ratings` returns them.
         assigned: how many items a rater of each block gets.
 
     Returns:

@@ -2,7 +2,7 @@
 
     print(write_report(Path("study"), Path("study/report")))
 
-The figures come from `tweetcap.evaluate.statistics`, `preferences` and `screening`. Nothing in the page is loaded from
+The figures come from `statistics`, `preferences` and `screening`. Nothing in the page is loaded from
 elsewhere: plots and photos are part of it. They are the study's photos, so it belongs outside of a repository.
 """
 
@@ -16,7 +16,15 @@ from pathlib import Path
 import pandas as pd
 
 from tweetcap.data.photo import PhotoError
-from tweetcap.evaluate.preferences import (
+from tweetcap.evaluate.report import thumbnail
+from tweetcap.evaluate.survey.plots import (
+    plot_differences,
+    plot_distributions,
+    plot_means,
+    plot_strengths,
+    plot_win_rates,
+)
+from tweetcap.evaluate.survey.preferences import (
     choice_agreement,
     comparisons,
     overall_win_rates,
@@ -24,10 +32,9 @@ from tweetcap.evaluate.preferences import (
     strengths,
     win_rates,
 )
-from tweetcap.evaluate.ratings import export_raters, export_ratings
-from tweetcap.evaluate.report import thumbnail
-from tweetcap.evaluate.screening import RULES_FILE, Rules, read_rules, screen
-from tweetcap.evaluate.statistics import (
+from tweetcap.evaluate.survey.ratings import export_raters, export_ratings
+from tweetcap.evaluate.survey.screening import RULES_FILE, Rules, read_rules, screen
+from tweetcap.evaluate.survey.statistics import (
     LEVEL,
     power_table,
     rating_agreement,
@@ -36,15 +43,8 @@ from tweetcap.evaluate.statistics import (
     system_means,
     variance_components,
 )
-from tweetcap.evaluate.study import PHOTOS_FOLDER, Study, read_study, read_systems
-from tweetcap.evaluate.survey_plots import (
-    plot_differences,
-    plot_distributions,
-    plot_means,
-    plot_strengths,
-    plot_win_rates,
-)
-from tweetcap.evaluate.survey_tables import escape, html_table, markdown_table, plain, printed
+from tweetcap.evaluate.survey.study import PHOTOS_FOLDER, Study, read_study, read_systems
+from tweetcap.evaluate.survey.tables import escape, html_table, markdown_table, plain, printed
 
 REPORT_FILE = "report.html"
 EXAMPLES = 3  # best texts of each system, and as many worst ones
@@ -73,9 +73,9 @@ class Survey:
     Attributes:
         folder: the study's.
         names: the systems' names by their letters.
-        answers: as `tweetcap.evaluate.ratings.export_ratings` returns them, checks included.
+        answers: as `tweetcap.evaluate.survey.ratings.export_ratings` returns them, checks included.
         raters: everybody who started.
-        screening: what each rater did, see `tweetcap.evaluate.screening.screen`.
+        screening: what each rater did, see `tweetcap.evaluate.survey.screening.screen`.
         kept: answers to items of the raters who broke no rule; of all, if nobody is left.
         notes: what a reader has to know, in sentences.
     """

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from tweetcap.evaluate.ratings import export_raters, export_ratings
-from tweetcap.evaluate.study import Study, read_study, read_systems
+from tweetcap.evaluate.survey.ratings import export_raters, export_ratings
+from tweetcap.evaluate.survey.study import Study, read_study, read_systems
 
 CARD = "README.md"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

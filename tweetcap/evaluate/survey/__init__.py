@@ -1,0 +1,1 @@
+"""The questionnaire: its design, its answers, and what they say."""

@@ -1,20 +1,17 @@
 """`tweetcap dataset`: build corpora as Parquet, bring photos and posts back, and push to the Hub."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tweetcap.commands.posts import build_tweets, dehydrate, forget, hydrate_posts, refresh
-from tweetcap.commands.terminal import FAILED, INTERRUPTED, fail, one_sentence, say
+from tweetcap.commands.terminal import FAILED, fail, say, sentences
 
 if TYPE_CHECKING:
     from tweetcap.data.shards import Built
 
 CARDS = Path(__file__).parents[2] / "dataset_cards"
-AGAIN = "interrupted; run the same command again to go on where it stopped."
 
 options = {"no_args_is_help": True, "rich_markup_mode": None}
 app = typer.Typer(help="Build, fetch and publish the corpora.", **options)
@@ -70,7 +67,7 @@ def build_stair(
     Photos and entries that can't be had are left out, counted, and named in left_out.jsonl. Ends with 0 when the
     dataset is whole, 1 when something was left out, 2 when it can't be built, 130 when it was interrupted.
     """
-    with _sentences():
+    with sentences():
         from tweetcap.data.stair import SPLITS, StairConfig
         from tweetcap.data.stair import build_stair as write
 
@@ -98,7 +95,7 @@ def build_starter(
     overwrite: Overwrite = False,
 ) -> None:
     """Build the starter corpus with its photos, for your own use."""
-    with _sentences():
+    with sentences():
         from tweetcap.data.starter_photos import build_starter as write
 
         card = read_card("animal_tweets_starter")
@@ -150,7 +147,7 @@ def hydrate_starter(
     Each is checked against its SHA-256. What is gone or was changed is left out of starter.jsonl and named, with the
     reason, in missing.jsonl. Ends with 0 when every photo is there, 1 when some are missing.
     """
-    with _sentences():
+    with sentences():
         from tweetcap.data import starter_photos
 
         urls = {"source_url": source_url or starter_photos.SOURCE_URL, "lfs_url": lfs_url or starter_photos.LFS_URL}
@@ -182,26 +179,13 @@ def push(
 
     Texts of posts and photos that are others' are refused.
     """
-    with _sentences():
+    with sentences():
         from tweetcap.data.publish import push_dataset
 
         address, remark = push_dataset(folder, name, private=private, revision=revision)
     if remark:
         say(f"tweetcap: {remark}.")
     typer.echo(address)
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn what goes wrong into one sentence and an exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        fail(AGAIN, INTERRUPTED)
-    except ValueError as error:
-        fail(one_sentence(error))
-    except OSError as error:
-        fail(f"{one_sentence(error)}; then run the same command again.", FAILED)
 
 
 def card_folder(name: str) -> Path:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from tqdm import tqdm
 
-from tweetcap.commands.terminal import FAILED, INTERRUPTED, fail, one_sentence, say
+from tweetcap.commands.terminal import FAILED, fail, say, sentences
 
 if TYPE_CHECKING:
     from tweetcap.collect.client import Client
     from tweetcap.collect.consent import Forgotten
 
-AGAIN = "interrupted; run the same command again to go on where it stopped."
 CARD = Path(__file__).parents[2] / "dataset_cards" / "animal_tweets" / "README.md"
 
 Collection = Annotated[Path, typer.Argument(metavar="DIR", help="The collection that `tweetcap collect` made.")]
@@ -64,7 +63,7 @@ def build_tweets(
     grows. The corpus is for you alone: what may be published, `dehydrate` makes of it. Ends with 0 when it is
     whole, 1 when photos were missing, 2 when it can't be built, 130 when it was interrupted.
     """
-    with _sentences():
+    with sentences():
         from tweetcap.collect.corpus import REPORT, CorpusSettings, build_corpus, read_tones
         from tweetcap.collect.raw import lock_folder
         from tweetcap.collect.text import TextSettings
@@ -105,7 +104,7 @@ def dehydrate(
 
     No text, no photo, no name. `push` takes the folder; `hydrate posts` brings the texts and photos back.
     """
-    with _sentences():
+    with sentences():
         from tweetcap.collect.hydration import dehydrate as write
 
         card = CARD.read_text(encoding="utf-8") if CARD.is_file() else None
@@ -128,7 +127,7 @@ def hydrate_posts(
     since. Ends with 0 when every post was answered for, 1 when some are still missing, 130 when it was
     interrupted.
     """
-    with _sentences():
+    with sentences():
         from tweetcap.collect.hydration import hydrate, read_ids
         from tweetcap.collect.photos import PHOTO_ORIGINS, fetch_photos, missing_photos
         from tweetcap.collect.posts import read_photos, write_posts
@@ -168,7 +167,7 @@ def forget(
     Without --post-id and --user it does that alone, for what was forgotten before. Ends with 0 when all is done, 1
     when a name is unknown, 2 when nothing was done, 130 when it was interrupted.
     """
-    with _sentences():
+    with sentences():
         from tweetcap.collect.consent import forget as take_out
         from tweetcap.collect.raw import lock_folder
 
@@ -192,7 +191,7 @@ def refresh(
     Uses X's batch compliance jobs. Run it daily while you hold posts. Ends with 0 when all is done, 1 when X is still
     at work (run it again), 130 when it was interrupted.
     """
-    with _sentences():
+    with sentences():
         from tweetcap.collect.compliance import refresh as ask
         from tweetcap.collect.raw import lock_folder
 
@@ -211,19 +210,6 @@ def refresh(
 
 
 # --- What they share -------------------------------------------------------------------------------
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn what goes wrong into one sentence and an exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        fail(AGAIN, INTERRUPTED)
-    except ValueError as error:
-        fail(one_sentence(error))
-    except OSError as error:
-        fail(f"{one_sentence(error)}; then run the same command again.", FAILED)
 
 
 def _check_collection(folder: Path) -> None:

@@ -4,6 +4,8 @@ Torch, transformers and gradio are imported inside the functions that need them:
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -36,6 +38,19 @@ def printable(text: str) -> str:
 
 def one_sentence(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn what goes wrong in a command that can go on where it stopped into one sentence and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail("interrupted; run the same command again to go on where it stopped.", INTERRUPTED)
+    except ValueError as error:
+        fail(one_sentence(error))
+    except OSError as error:
+        fail(f"{one_sentence(error)}; then run the same command again.", FAILED)
 
 
 def range_help(text: str, name: str) -> str:

@@ -104,7 +104,7 @@ def _settings(settings: dict[str, Any]) -> str:
 
 
 def _table(results: Sequence[Result]) -> str:
-    head = "<tr><th>figure</th><th>measured</th><th>95 % interval</th><th>bar</th><th>by people</th></tr>"
+    head = "<tr><th>figure</th><th>measured</th><th>95 % interval</th><th>bar</th><th>references</th></tr>"
     rows = []
     for result in results:
         name, *numbers = cells(result)
@@ -252,9 +252,9 @@ def _plot_animals(chosen: Sequence[EvaluationPhoto], predictions: Sequence[Predi
     shown = [(photo, own) for photo, own in zip(chosen, predictions, strict=True) if has_animal(photo.species or "")]
     collections = {
         "説明": [(own.description, photo) for photo, own in shown if own.description is not None],
-        "captions by people": [(photo.captions[0], photo) for photo, _ in shown if photo.captions],
+        "reference captions": [(photo.captions[0], photo) for photo, _ in shown if photo.captions],
         "tweets": [(text, photo) for photo, own in shown for text in own.texts],
-        "tweets by people": [(tweet.text, photo) for photo, _ in shown for tweet in photo.tweets],
+        "reference tweets": [(tweet.text, photo) for photo, _ in shown for tweet in photo.tweets],
     }
     counted = {
         name: Counter(right_animal(text, photo.species) for text, photo in texts)
@@ -313,7 +313,7 @@ def _histogram(title: str, unit: str, ours: list[float], people: list[float] = (
     low, high = min([*ours, *people]), max([*ours, *people])
     bins = np.arange(low, high + 2) - 0.5 if whole else np.linspace(low, high if high > low else low + 1, 25)
     with _axes(title) as (axes, svg):
-        for numbers, label, colour in ((ours, "ours", "ours"), (people, "by people", "people")):
+        for numbers, label, colour in ((ours, "ours", "ours"), (people, "references", "people")):
             if len(numbers):
                 weights = np.full(len(numbers), 100 / len(numbers))
                 axes.hist(numbers, bins, weights=weights, alpha=0.6, color=COLOURS[colour], label=label)

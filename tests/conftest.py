@@ -1,4 +1,4 @@
-"""What several tests share: a writer that answers at once and the photos that come with gradio."""
+"""What several tests share: a writer that answers at once and the photos that come with gradio, a browser."""
 
 import os
 
@@ -6,12 +6,24 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from tests.fake_writer import FakeWriter
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture
@@ -22,3 +34,14 @@ def lion() -> Path:
 @pytest.fixture
 def fake_writer() -> FakeWriter:
     return FakeWriter()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import httpx
@@ -15,16 +14,6 @@ from tests.fake_writer import FakeTweet, FakeWriter
 from tweetcap.ui.page import build_page, launch_page
 from tweetcap.write.settings import DEFAULTS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # Were it not escaped at the right step, this would change the page's title.
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> ${document.title='owned'} {{tone}} `\\n` 'ねこ' & \"犬\""
 
@@ -154,17 +143,6 @@ def test_the_page_reaches_for_nothing_outside_and_offers_no_monitoring(address):
     assert config["analytics_enabled"] is False
     assert "fonts.googleapis" not in json.dumps(config)
     assert httpx.get(f"{address}/monitoring/summary").status_code in (403, 404)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

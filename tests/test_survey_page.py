@@ -18,7 +18,6 @@ import httpx
 import pytest
 
 from tests.made_study import make_photos, make_study, prediction, write_rows
-from tests.test_page import CHROMIUM, CHROMIUM_FLAGS
 from tweetcap.evaluate.survey.new_study import Source, create_study
 from tweetcap.evaluate.survey.ratings import RATINGS_FILE, RatingStore, export_ratings
 from tweetcap.ui.survey_page import launch_survey
@@ -302,17 +301,6 @@ def kept_answers(folder: Path) -> list[tuple[str, int, int]]:
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -324,6 +324,14 @@ def test_a_broken_post_of_many_is_counted_and_the_others_are_read(tmp_path, coll
     assert summary.posts == 28 and summary.left_out == {"broken": 1}
 
 
+def test_white_space_behind_a_broken_post_is_passed_over_at_once(tmp_path, collection):
+    files = archive_files([tweet(1), tweet(2)])
+    begun = b"window.YTD.tweets.part0 = ["
+    files["data/tweets.js"] = files["data/tweets.js"].replace(begun, begun + b"{x" + b" " * 3_000_000 + b",", 1)
+    summary = read_archive(write_zip(tmp_path / "a.zip", files), collection)
+    assert summary.posts == 2 and summary.left_out == {"broken": 1}
+
+
 def test_of_a_script_that_is_cut_short_the_beginning_is_read(tmp_path, collection):
     files = archive_files([tweet(n) for n in range(1, 30)])
     files["data/tweets.js"] = files["data/tweets.js"][: len(files["data/tweets.js"]) // 2]

@@ -115,6 +115,20 @@ def test_no_address_of_a_job_is_stored_or_spoken_of(x, tmp_path, monkeypatch):
         assert "signature" not in str(error.value)
 
 
+def test_a_result_that_x_no_longer_gives_out_costs_a_new_job(x, tmp_path, monkeypatch):
+    posts = derive_posts(tmp_path / "c")
+    x.deleted[posts[0].post_id] = "deleted"
+
+    def refuse(*_):
+        raise compliance._RefusedTransferError("refused")
+
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="refused"):
+        patch.setattr(compliance, "_download", refuse)
+        run(x, tmp_path)
+    assert run(x, tmp_path).reasons == {"deleted": 1}
+    assert len(x.jobs) == 3
+
+
 def test_a_job_that_x_has_lost_or_given_up_is_made_anew(x, tmp_path, monkeypatch):
     posts = derive_posts(tmp_path / "c")
     x.deleted[posts[0].post_id] = "deleted"

@@ -215,6 +215,14 @@ def test_files_made_elsewhere_are_swept_when_they_are_named(world, tmp_path):
     assert forgotten.rows[str(ids)] == 3 and len(forgotten.rows) >= 3
 
 
+def test_tombstones_stay_where_a_folder_that_holds_the_collection_is_named(world):
+    for _ in range(2):
+        forget(world / "collection", post_ids=[post_id(0, 1)], derived=[world])
+        forget(world / "collection", derived=[world / "collection/forgotten.jsonl"])
+    assert read_forgotten(world / "collection")[0] == {post_id(0, 1)}
+    assert not holds(world, sentence(0, 1))
+
+
 def test_a_split_of_which_nothing_is_left_goes_from_the_card(world, tmp_path):
     before = load_dataset(str(world / "corpus"), cache_dir=str(tmp_path / "one"))
     forget(world / "collection", post_ids=before["test"]["post_id"])

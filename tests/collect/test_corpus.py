@@ -152,6 +152,15 @@ def test_a_photo_that_was_lost_or_changed_costs_its_row_alone(tmp_path):
     assert report["left_out"] == {"the photo's file is missing": 1, "the photo's file was changed": 1}
 
 
+def test_half_an_emoji_in_a_description_does_not_stop_the_corpus(tmp_path):
+    folder = make_collection(tmp_path / "c", some_posts(3, 4))
+    pages = (folder / "raw/pages.jsonl").read_text("utf-8")
+    (folder / "raw/pages.jsonl").write_text(pages.replace('"alt_text": "写真', '"alt_text": "\\ud83d写真'), "utf-8")
+    build_corpus(folder, tmp_path / "corpus")
+    texts = load(tmp_path / "corpus", tmp_path)["train"]["alt_text"]
+    assert texts and all(text.startswith("?写真") for text in texts)
+
+
 def test_building_again_changes_nothing_and_more_posts_need_overwrite(tmp_path):
     posts = some_posts(4, 5)
     collection = make_collection(tmp_path / "c", posts)

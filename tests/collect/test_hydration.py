@@ -196,7 +196,12 @@ def test_what_was_forgotten_is_not_asked_for_again(x, tmp_path):
     ("line", "message"),
     [
         ("{", "line 2 is no JSON"),
+        ("[" * 100_000, "line 2 is no JSON"),
         ("[1]", "line 2 is no object"),
+        (
+            '{"post_id": "1", "media_key": "3_1", "split": "test", "weight": 1, "boilerplate": [[]]}',
+            "line 2 has a boilerplate",
+        ),
         ('{"post_id": 12, "media_key": "3_1", "split": "train", "weight": 1}', "line 2 needs a post_id of digits"),
         ('{"post_id": "1", "media_key": "3_1", "split": "dev", "weight": 1}', "line 2 has the split 'dev'"),
         ('{"post_id": "1", "media_key": "3_1", "split": "test", "weight": null}', "line 2 has the weight None"),

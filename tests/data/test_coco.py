@@ -87,7 +87,9 @@ def test_an_element_without_end_does_not_fill_the_memory(monkeypatch):
     assert endless.tell() < 20_000
 
 
-@pytest.mark.parametrize("text", [b'{"images": ' + b"[" * 100_000, b'{"images": [' + b"9" * 10_000 + b"]}"])
+@pytest.mark.parametrize(
+    "text", [b'{"images": ' + b"[" * 100_000, b'{"images": [' + b"9" * 10_000 + b"]}", b'{{"a": 1}: [1]}']
+)
 def test_json_that_breaks_parsers_is_broken_json(text):
     with pytest.raises(BrokenJsonError):
         stream(text)
@@ -192,6 +194,18 @@ def test_a_zip_that_was_cut_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"a\.zip is not a whole zip"):
         build_zip_index(tmp_path / "zips", [path])
+
+
+def test_a_zip_that_lost_its_beginning_is_refused(tmp_path):
+    path = make_zip(tmp_path / "a.zip")
+    path.write_bytes(path.read_bytes()[60:])
+    with pytest.raises(ValueError, match=r"a\.zip is not a whole zip"):
+        build_zip_index(tmp_path / "zips", [path])
+
+
+def test_a_table_is_read_whatever_its_folder_is_called(tmp_path):
+    (tmp_path / "50% #1?").mkdir()
+    assert image(1, tmp_path / "50% #1?" / "index").image_id == 1
 
 
 def image(number: int, index_path):

@@ -110,6 +110,14 @@ def test_what_training_reads_of_a_photo_does_not_depend_on_its_own_label(imagene
     assert np.array_equal(first[4], second[4])
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_handful_of_photos_is_enough(imagenet, count):
+    pooled, labels, words = made_photos(count)
+    encoder = fresh_encoder(words)
+    assert teach_concepts(encoder, imagenet, pooled, labels)[0].shape == (count, 2, 2)
+    assert encoder.class_head.weight.isfinite().all()
+
+
 def test_the_same_photos_teach_the_same_rows(imagenet):
     pooled, labels, words = made_photos(30)
     encoders = [fresh_encoder(words) for _ in range(2)]

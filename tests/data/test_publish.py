@@ -149,9 +149,22 @@ def test_ids_of_posts_with_labels_pass(folder):
     check_folder(folder)
 
 
-@pytest.mark.parametrize("name", ["raw/pages.jsonl", "posts.jsonl", "photos.jsonl"])
+@pytest.mark.parametrize("name, line", [("more.jsonl", '{"post_id": "1", "text": "猫"}'), ("more.csv", "post_id,text")])
+def test_texts_of_posts_are_refused_in_other_files_too(folder, name, line):
+    (folder / name).write_text(f"{line}\n", encoding="utf-8")
+    assert "tweetcap dataset dehydrate" in refusal(folder)
+
+
+def test_the_starters_photos_are_refused_under_another_card(folder):
+    pq.write_table(pa.table({"photo_id": ["p1"], "image": ["x"]}), folder / "data" / "train-00001-of-00002.parquet")
+    assert "hydrate" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["raw/pages.jsonl", "posts.jsonl", "photos.jsonl", "forgotten.jsonl", "mine/raw/archive.jsonl"]
+)
 def test_a_collection_is_refused(folder, name):
-    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("{}\n")
     assert "tweetcap dataset dehydrate" in refusal(folder)
 

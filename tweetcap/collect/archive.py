@@ -314,7 +314,7 @@ def _read_small(source: _Source, file: str) -> Any:
 DECODER = json.JSONDecoder()
 BEGINNING = re.compile(r"\s*window\.YTD\.\w+\.part\d+\s*=\s*\[|\s*\[")
 BETWEEN = re.compile(r"[\s,]*")
-NEXT_ELEMENT = re.compile(r'[,\[]?\s*(?=\{\s*"tweet"\s*:)')
+NEXT_ELEMENT = re.compile(r'\{\s*"tweet"\s*:')  # begins with no white space, of which a hostile script has megabytes
 
 
 def _read_tweets(source: _Source, summary: ArchiveSummary) -> Iterator[dict[str, Any]]:
@@ -362,7 +362,7 @@ def _read_script(stream: BinaryIO, script: str, summary: ArchiveSummary) -> Iter
                 continue
             summary.left_out["broken"] += 1
             after = NEXT_ELEMENT.search(text, position + 1)
-            position = after.end() if after else len(text)
+            position = after.start() if after else len(text)
             continue
         position = end
         tweet = element.get("tweet", element) if isinstance(element, dict) else None
@@ -444,7 +444,7 @@ def _unwind(text: str, links: dict[str, str], own: set[str | None]) -> str:
 
 
 def _count(tweet: dict[str, Any], name: str) -> int:
-    return max(0, int(tweet.get(name) or 0))
+    return min(max(0, int(tweet.get(name) or 0)), 2**63 - 1)  # what a column of a corpus holds
 
 
 def _iso(date: str) -> str:

@@ -79,7 +79,11 @@ def refresh(
         if job["status"] != "complete":
             refreshed.waiting.append(job["id"])
             continue
-        rows = list(_download(job["download_url"], sleep))
+        try:
+            rows = list(_download(job["download_url"], sleep))
+        except _RefusedTransferError:
+            _note(folder, kind, None)  # X keeps results for days only; the next run makes a new job
+            raise
         gone = [str(row["id"]) for row in rows if _must_go(row)]
         refreshed.checked[kind] = _jobs(folder)[kind]["ids"]
         refreshed.reasons.update(str(row.get("reason", "unknown")) for row in rows if _must_go(row))

@@ -387,7 +387,9 @@ def _derived_files(folder: Path, given: Iterable[Path], forgotten: Forgotten) ->
         for file in found:
             if file.suffix == ".parquet" and not _is_derived(file):
                 raise ValueError(f"{file} has no column post_id, or is no whole Parquet file; it can't be searched.")
-        files |= {file.resolve() for file in found}
+        # What was given may hold the collection too. Tombstones stay, and the archive's rows go last.
+        files |= {file.resolve() for file in found if file.name != FORGOTTEN.name}
+    files.discard((folder / ARCHIVE).resolve())
     found = [*folder.rglob("*.parquet")]
     for row in read_rows(folder / CORPORA):
         if Path(row["path"]).is_dir():

@@ -164,7 +164,7 @@ def plan_corpus(collection: Path, settings: CorpusSettings, *, tones: Mapping[st
                     "created_at": post.created_at,
                     "media_key": photo.media_key,
                     "photo_index": index,
-                    "alt_text": photo.alt_text,
+                    "alt_text": _storable(photo.alt_text),
                     "boilerplate": list(choice.texts[post.post_id].boilerplate),
                 }
             )
@@ -278,6 +278,11 @@ def _chosen_before(posts: list[Post], photos: dict[str, PhotoRecord], labels: "L
         weights=weights(kept),
         dropped=dropped,
     )
+
+
+def _storable(text: Any) -> str | None:
+    """Return a text as Parquet takes it: X's files may hold half an emoji, or no text at all."""
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else None
 
 
 def _age(post: Post) -> tuple[str, int, str]:

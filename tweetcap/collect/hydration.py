@@ -218,7 +218,7 @@ def read_ids(path: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 rows.append(_checked(json.loads(line), f"{path} line {number}"))
-            except (json.JSONDecodeError, UnicodeDecodeError):
+            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
                 raise ValueError(f"{path} line {number} is no JSON; take the file that dehydrate wrote.") from None
     else:
         rows = [_checked(row, str(path)) for row in _label_rows(path) if not (path / "raw").is_dir()]
@@ -238,6 +238,9 @@ def _checked(row: Any, where: str) -> dict[str, Any]:
     weight = row.get("weight")
     if not isinstance(weight, (int, float)) or not 0 <= weight < 100:
         raise ValueError(f"{where} has the weight {weight!r}; it must be a number from 0 to 100.")
+    digests = row.get("boilerplate") or []
+    if not (isinstance(digests, list) and all(isinstance(digest, str) for digest in digests)):
+        raise ValueError(f"{where} has a boilerplate that is no list of strings; take the file that dehydrate wrote.")
     return {name: row.get(name) for name in COLUMNS}
 
 

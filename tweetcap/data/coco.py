@@ -77,6 +77,8 @@ def read_arrays(file: BinaryIO, names: set[str]) -> Iterator[tuple[str, Any]]:
     if text.peek() == "}":
         return
     while True:
+        if text.peek() != '"':
+            raise text.broken()
         name = text.value()
         text.expect(":")
         if name in names and text.peek() == "[":
@@ -238,6 +240,10 @@ def _new_table(path: Path) -> Iterator[sqlite3.Connection | None]:
             partial.unlink(missing_ok=True)
 
 
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+
+
 def _insert(table: sqlite3.Connection, name: str, element: Any) -> None:
     try:
         INSERT[name](table, element)
@@ -310,7 +316,7 @@ class CocoIndex:
         self.path = Path(path)
 
     def _open(self) -> closing[sqlite3.Connection]:
-        return closing(sqlite3.connect(f"file:{self.path}?mode=ro&immutable=1", uri=True))
+        return closing(_read_only(self.path))
 
     def __len__(self) -> int:
         with self._open() as table:
@@ -371,7 +377,7 @@ class PhotoFiles:
         self.table = None
         self.zips: dict[int, BinaryIO] = {}
         if zip_index is not None:
-            self.table = sqlite3.connect(f"file:{zip_index}?mode=ro&immutable=1", uri=True)
+            self.table = _read_only(zip_index)
             self.zips = {number: open(path, "rb") for number, path in self.table.execute("SELECT * FROM zips")}
 
     def __enter__(self) -> "PhotoFiles":

@@ -99,10 +99,13 @@ def teach_concepts(
     ids, log_probs = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
     for fold in range(FOLDS):
         held_out = folds == fold
+        if not held_out.any():  # so few photos are there
+            continue
         _fit(encoder, start, features, labels, labels.weight * ~held_out, seed)
         with torch.no_grad():
             found = encoder.find_concepts(features[held_out].flatten(0, 1))
-        ids[held_out], log_probs[held_out] = (part.view(-1, *shape[1:]).numpy() for part in found)
+        mine = held_out.numpy()  # numpy takes a tensor of one element for a number
+        ids[mine], log_probs[mine] = (part.view(-1, *shape[1:]).numpy() for part in found)
     _fit(encoder, start, features, labels, labels.weight, seed)
     return ids, log_probs
 
@@ -115,10 +118,15 @@ def _fit(
     weight: torch.Tensor,
     seed: int,
 ) -> None:
-    """Fit the class rows from their start; a photo's loss is −log of what its right concepts have together."""
+    """Fit the class rows from their start; a photo's loss is −log of what its right concepts have together.
+
+    Without a photo of which something is known they stay as they start.
+    """
     encoder.class_head.load_state_dict(start)
     generator = torch.Generator().manual_seed(seed)
     known = weight.nonzero().squeeze(1)
+    if not len(known):
+        return
     rows = {name: tensor.clone().requires_grad_() for name, tensor in start.items()}
     steps = EPOCHS * max(1, len(known) // BATCH_SIZE)
     optimizer = torch.optim.AdamW(rows.values(), lr=LEARNING_RATE, weight_decay=0.0)

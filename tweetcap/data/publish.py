@@ -5,7 +5,9 @@ stay under their owners' terms. A folder that holds either says so in its card (
 columns and files are looked at too, since a card can be swapped.
 """
 
+import csv
 import fnmatch
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ REQUIRED = ("license", "language", "pretty_name", "task_categories", "size_categ
 # What a build leaves beside the dataset; none of it is part of it.
 NOT_UPLOADED = [f"{BUILD}/*", LEFT_OUT, "*.partial", "*.lock", ".*", ".*/*", "*/.*"]
 PUBLISHABLE = (".md", ".parquet", ".jsonl", ".json", ".csv", ".txt", ".yaml", ".yml", ".bib")
+# Of a collection, wherever in the folder it lies.
+COLLECTION_FILES = ("posts.jsonl", "photos.jsonl", "forgotten.jsonl")
 REFUSALS = {
     "posts": "holds texts of posts, and X lets a dataset carry post IDs only; publish what "
     "`tweetcap dataset dehydrate` makes of it.",
@@ -127,13 +131,13 @@ def check_folder(folder: Path) -> DatasetCard:
         raise PublishError(f"{folder} {REFUSALS[content]}")
     files = uploaded_files(folder)
     for path in files:
-        name = path.relative_to(folder).as_posix()
-        if name.startswith("raw/") or name in ("posts.jsonl", "photos.jsonl"):
+        if "raw" in path.relative_to(folder).parts[:-1] or path.name in COLLECTION_FILES:
             raise PublishError(f"{folder} {REFUSALS['posts']}")
         if path.suffix.lower() not in PUBLISHABLE:
             raise PublishError(f"{path} is no file of a dataset ({', '.join(PUBLISHABLE)}); move it elsewhere.")
-        if path.suffix.lower() == ".parquet" and _holds_posts(path):
-            raise PublishError(f"{path} {REFUSALS['posts']}")
+        held = _content(path)
+        if held is not None:
+            raise PublishError(f"{path} {REFUSALS[held]}")
     _check_configs(folder, card, [path.relative_to(folder).as_posix() for path in files])
     return card
 
@@ -181,14 +185,33 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _holds_posts(path: Path) -> bool:
-    """Say whether a Parquet file has the text or the photo of a post beside its ID."""
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise PublishError(f"{path} is not a whole Parquet file ({error}); build it again.") from error
-    names = set(schema.names)
-    return bool(names & {"post_id", "tweet_id"}) and bool(names & {"text", "full_text", "image", "photo"})
+def _content(path: Path) -> str | None:
+    """Return which of `REFUSALS` a file's columns call for: a post's text or photo beside its ID, a starter's photo."""
+    names = _columns(path)
+    if names & {"post_id", "tweet_id"} and names & {"text", "full_text", "image", "photo"}:
+        return "posts"
+    return "photos" if {"photo_id", "image"} <= names else None
+
+
+def _columns(path: Path) -> set[str]:
+    """Return the columns of a Parquet, JSONL or CSV file; none of any other."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        try:
+            return set(pq.read_schema(path).names)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise PublishError(f"{path} is not a whole Parquet file ({error}); build it again.") from error
+    names: set[str] = set()
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        if suffix == ".csv":
+            names.update(next(csv.reader(lines), []))
+        for line in lines if suffix == ".jsonl" else ():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            names.update(row if isinstance(row, dict) else ())
+    return names
 
 
 # --- The Hub --------------------------------------------------------------------------------------

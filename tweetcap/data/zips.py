@@ -33,13 +33,17 @@ def zip_members(path: str | Path) -> Iterator[tuple[str, Member]]:
     Raises:
         ValueError: it isn't a whole zip.
     """
+    end = Path(path).stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if not info.is_dir() and not info.flag_bits & ENCRYPTED:
                     place = info.header_offset, info.compress_type, info.compress_size, info.file_size, info.CRC
+                    # Where the beginning of a zip is lost, members lie before its first byte.
+                    if not 0 <= info.header_offset < end or info.compress_size > end or info.file_size >= 2**63:
+                        raise zipfile.BadZipFile(f"{info.filename[:80]!a} lies outside of it")
                     yield info.filename, Member(*place)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a whole zip ({error}); download it again.") from error
 
 
@@ -53,8 +57,9 @@ def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
     Raises:
         ValueError: it is larger, damaged, or packed in a way that this doesn't know.
     """
-    if member.size > limit:
-        raise ValueError(f"declares {member.size:,} bytes, over the limit of {limit:,}")
+    declared = max(member.size, member.packed)
+    if declared > limit:
+        raise ValueError(f"declares {declared:,} bytes, over the limit of {limit:,}")
     file.seek(member.offset)
     header = file.read(30)
     if len(header) < 30 or header[:4] != b"PK\3\4":

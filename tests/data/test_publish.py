@@ -146,7 +146,7 @@ def test_texts_of_posts_are_refused_by_their_columns(folder):
 
 def test_ids_of_posts_with_labels_pass(folder):
     pq.write_table(pa.table({"post_id": ["1"], "tone": ["つぶやき"]}), folder / "data" / "train-00001-of-00002.parquet")
-    check_folder(folder)
+    assert check_folder(folder).data.pretty_name
 
 
 @pytest.mark.parametrize("name, line", [("more.jsonl", '{"post_id": "1", "text": "猫"}'), ("more.csv", "post_id,text")])

@@ -148,6 +148,7 @@ class TweetWriter:
         check_settings(tone=tone, tones=self.tones, **settings)
         encoded = self.encode([photo])
         animals = self._animals.allowed(encoded)
+        banned = forbid(self._banned, self._animals.banned(animals))
         generator = torch.Generator(self.model.device)
         generator.manual_seed(seed) if seed is not None else generator.seed()
         tones = [tone] if tone else self.tones
@@ -155,7 +156,7 @@ class TweetWriter:
         chosen: list[tuple[str, str, Candidate]] = []
         for _ in range(ROUNDS):
             for text, drawn_tone, candidate in self._draw(
-                encoded, tones, count, temperature, top_p, guidance, generator
+                encoded, tones, count, temperature, top_p, guidance, banned, generator
             ):
                 reason = reason_to_drop(text, seen=self.seen, max_length=max_length)
                 if reason is None and self._animals.names_another(text, animals):
@@ -171,7 +172,7 @@ class TweetWriter:
             for text, tone, candidate in chosen
         ]
 
-    def _draw(self, encoded, tones: Sequence[str], count: int, temperature, top_p, guidance, generator):
+    def _draw(self, encoded, tones: Sequence[str], count: int, temperature, top_p, guidance, banned, generator):
         """Return finished candidates as (text, tone, candidate): every tone and register equally often."""
         kinds = [(tone, register) for tone in tones for register in REGISTERS]
         times = -(-count * CANDIDATES_A_TWEET // len(kinds))
@@ -180,7 +181,7 @@ class TweetWriter:
             self.model,
             encoded,
             [self.tokenizer.prompt_ids(tone, register) for tone, register in kinds],
-            banned=self._banned_for(encoded),
+            banned=banned,
             temperature=temperature,
             top_p=top_p,
             guidance=guidance,
@@ -205,15 +206,12 @@ class TweetWriter:
             self.model,
             encoded,
             [prompt],
-            banned=self._banned_for(encoded),
+            banned=forbid(self._banned, self._animals.banned(self._animals.allowed(encoded))),
             temperature=0.0,
             top_p=1.0,
             guidance=0.0,
         )
         return self.tokenizer.decode(candidate.token_ids)
-
-    def _banned_for(self, encoded: TweetCapEncoderOutput) -> torch.Tensor:
-        return forbid(self._banned, self._animals.banned(self._animals.allowed(encoded)))
 
     @torch.inference_mode()
     def encode(self, photos: Sequence) -> TweetCapEncoderOutput:

@@ -1,5 +1,7 @@
 """The writer keeps its promises whatever the network says; and its fast path agrees with `generate`."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,11 @@ import torch
 from tests.tiny import CONCEPTS, TEXTS, some_photos, tiny_model, tiny_processor, tiny_tokenizer
 from tweetcap import PhotoError, TweetWriter
 from tweetcap.model import TWEET_TONES, save_checkpoint
+from tweetcap.model.tokenization_tweetcap import normalise
 from tweetcap.write import writer as writer_module
 from tweetcap.write.filters import SeenTexts, near_copies, reason_to_drop
 from tweetcap.write.sampling import draw
+from tweetcap.write.writer import Draft, Tweet
 
 PHOTO = some_photos(1)[0]
 
@@ -38,6 +42,45 @@ def test_the_same_seed_gives_the_same_tweets_and_another_seed_others(writer):
 
 def test_no_seed_draws_afresh_each_time(writer):
     assert writer.write(PHOTO, temperature=1.5) != writer.write(PHOTO, temperature=1.5)
+
+
+def test_what_is_streamed_ends_in_the_tweets_that_write_returns(writer):
+    settings = {"count": 5, "seed": 1, "temperature": 1.2}
+    pieces = list(writer.stream(PHOTO, **settings))
+    tweets = [piece for piece in pieces if isinstance(piece, Tweet)]
+    assert tweets == writer.write(PHOTO, **settings)
+    assert pieces[-len(tweets) :] == tweets
+
+
+def test_a_draft_grows_word_by_word_and_may_be_shown(processor):
+    rambling = TweetWriter(tiny_model(processor.tokenizer), processor)  # untrained, it hardly ever ends a text
+    drafts = [piece for piece in rambling.stream(PHOTO, seed=1) if isinstance(piece, Draft)]
+    assert len(drafts) >= 3
+    for draft, later in pairwise(drafts):
+        assert later.text.startswith(draft.text) or later.tone != draft.tone  # another round has another draft
+    assert all(reason_to_drop(draft.text) in (None, "broken") for draft in drafts)
+
+
+def test_texts_to_avoid_do_not_come_back(writer):
+    first = writer.write(PHOTO, count=5, seed=1, temperature=1.2)
+    others = writer.write(PHOTO, count=5, seed=1, temperature=1.2, avoid=[tweet.text for tweet in first])
+    assert others
+    assert not any(near_copies(old.text, new.text) for old in first for new in others)
+
+
+def test_an_explanation_adds_up_to_the_likelihood_and_to_the_whole_attention(writer):
+    text = "犬が𠮷野家の前でﾆｬｰと鳴く😀\nまた"  # known words, characters and bytes
+    explanation = writer.explain(PHOTO, text, "ツッコミ", "witty")
+    assert "".join(word.text for word in explanation.words) == normalise(text)
+    assert explanation.words[-1].text == ""
+    encoded = writer.encode([PHOTO])
+    for photo, name in ((encoded, "log_prob"), (None, "null_log_prob")):
+        (expected,) = writer.log_likelihoods([text], ["ツッコミ"], photo, registers=["witty"])
+        assert sum(getattr(word, name) for word in explanation.words) == pytest.approx(expected, rel=1e-4)
+    for word in explanation.words:
+        assert np.shape(word.attention) == (explanation.rows, explanation.columns)
+        assert np.sum(word.attention) + sum(word.concepts.values()) == pytest.approx(1, abs=1e-4)
+        assert set(word.concepts) <= set(CONCEPTS)
 
 
 def test_every_tweet_may_be_published_and_no_two_are_near_copies(writer):

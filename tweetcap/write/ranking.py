@@ -2,6 +2,8 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from tweetcap.write.filters import near_copies
 from tweetcap.write.sampling import Candidate
@@ -20,18 +22,31 @@ def score(text: str, candidate: Candidate) -> float:
     return nats / candidate.tokens
 
 
-def choose(candidates: list[tuple[str, str, Candidate]], count: int) -> list[tuple[str, str, Candidate]]:
-    """Return up to `count` of the (text, tone, candidate) triples, no two of them near copies.
+class Contender(NamedTuple):
+    """A text that may be published, and how it was drawn."""
 
-    The tone that was chosen least often so far comes next, with its best candidate: the first is the best of all,
+    text: str
+    tone: str
+    register: str
+    candidate: Candidate
+
+
+def choose(contenders: Sequence[Contender], count: int, avoid: Sequence[str] = ()) -> list[Contender]:
+    """Return up to `count` contenders, no two of them near copies, and none of a text to avoid.
+
+    The tone that was chosen least often so far comes next, with its best text: the first is the best of all,
     and no tone in particular means a mixture of tones.
     """
-    scored = [(score(text, candidate), text, tone, candidate) for text, tone, candidate in candidates]
-    chosen: list[tuple[str, str, Candidate]] = []
+    scored = [
+        (score(contender.text, contender.candidate), contender)
+        for contender in contenders
+        if not any(near_copies(contender.text, text) for text in avoid)
+    ]
+    chosen: list[Contender] = []
     tones: Counter[str] = Counter()
     while scored and len(chosen) < count:
-        _, text, tone, candidate = max(scored, key=lambda item: (-tones[item[2]], item[0], item[1]))
-        chosen.append((text, tone, candidate))
-        tones[tone] += 1
-        scored = [item for item in scored if not near_copies(item[1], text)]
+        _, best = max(scored, key=lambda item: (-tones[item[1].tone], item[0], item[1].text))
+        chosen.append(best)
+        tones[best.tone] += 1
+        scored = [item for item in scored if not near_copies(item[1].text, best.text)]
     return chosen

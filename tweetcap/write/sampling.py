@@ -5,6 +5,7 @@ Every step runs each candidate twice in one batch, with the photo and with the n
 at no further cost the log-likelihoods of the finished text with and without the photo, which ranking needs.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +41,33 @@ class Candidate:
         return self.log_likelihood - self.null_log_likelihood
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """Candidates while they are being drawn.
+
+    Attributes:
+        token_ids: (steps, candidates); an ended text goes on with end tokens.
+        log_likelihoods: (2, candidates), so far: with the photo, with the null memory.
+        finished: (candidates,) bool.
+    """
+
+    token_ids: list[torch.Tensor]
+    log_likelihoods: torch.Tensor
+    finished: torch.Tensor
+
+
+def draw(*args, **kwargs) -> list[Candidate]:
+    """Draw one text a prompt for one photo; arguments as `sketch`'s."""
+    drawing = sketch(*args, **kwargs)
+    while True:
+        try:
+            next(drawing)
+        except StopIteration as end:
+            return end.value
+
+
 @torch.inference_mode()
-def draw(
+def sketch(
     model: TweetCapForConditionalGeneration,
     encoded: TweetCapEncoderOutput,
     prompts: list[list[int]],
@@ -52,8 +78,8 @@ def draw(
     guidance: float,
     max_tokens: int = 40,
     generator: torch.Generator | None = None,
-) -> list[Candidate]:
-    """Draw one text a prompt for one photo.
+) -> Iterator[Sketch]:
+    """Draw one text a prompt for one photo, yield how they stand after each word, and return the candidates.
 
     Args:
         encoded: the encoder's output for one photo.
@@ -66,7 +92,8 @@ def draw(
     memory = _both_memories(model, encoded, count)
     tokens = torch.tensor(prompts, device=model.device)
     carried, step = None, tokens
-    drawn, likelihoods = [], []
+    drawn: list[torch.Tensor] = []
+    likelihoods = torch.zeros(2, count, device=model.device)
     finished = torch.zeros(count, dtype=torch.bool, device=model.device)
     eos = model.config.eos_token_id
     for _ in range(max_tokens):
@@ -77,14 +104,15 @@ def draw(
         words = _choose(guided.masked_fill(banned, -torch.inf), temperature, top_p, generator)
         words = words.masked_fill(finished, eos)
         gained = log_probs.gather(1, words.repeat(2)[:, None]).view(2, count)  # with the photo, without
-        likelihoods.append(gained.masked_fill(finished, 0.0))
+        likelihoods = likelihoods + gained.masked_fill(finished, 0.0)
         drawn.append(words)
         finished = finished | (words == eos)
+        yield Sketch(drawn, likelihoods, finished)
         if finished.all():
             break
         step = words[:, None]
     texts = torch.stack(drawn, 1).tolist()
-    sums = torch.stack(likelihoods).sum(0).T.tolist()
+    sums = likelihoods.T.tolist()
     ended = finished.tolist()
     return [
         Candidate(row[: row.index(eos)] if done else row, done, with_photo, without)

@@ -6,7 +6,7 @@ writer.describe("cat.jpg")                          # what is in the photo, in o
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,10 @@ from tweetcap.model import (
     TweetCapProcessor,
 )
 from tweetcap.write.animals import AnimalWords, forbid
+from tweetcap.write.explanation import Explanation, explain
 from tweetcap.write.filters import SeenTexts, reason_to_drop
-from tweetcap.write.ranking import choose
-from tweetcap.write.sampling import Candidate, draw
+from tweetcap.write.ranking import Contender, choose
+from tweetcap.write.sampling import draw, sketch
 from tweetcap.write.scoring import log_likelihoods
 from tweetcap.write.settings import DEFAULTS, RANGES
 
@@ -34,6 +35,7 @@ SEEN_TEXTS = "seen_texts.bin"
 CANDIDATES_A_TWEET = 8
 ROUNDS = 3  # how often candidates are drawn again when too few pass the filters
 ENCODE_BATCH = 16
+DRAFT_TOKENS = 3  # a text is worth showing from here on
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,22 @@ class Tweet:
         tone: つぶやき, ツッコミ, アフレコ, ほっこり or 大喜利.
         log_likelihood: mean over tokens of log p(token | photo), in nats; nearer to 0 is more usual.
         grounding: nats by which the photo makes the whole text likelier; above 0 it fits.
+        register: plain or witty, which the text was drawn as.
     """
 
     text: str
     tone: str
     log_likelihood: float
     grounding: float
+    register: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The beginning of a text that is being drawn; it may never become a tweet."""
+
+    text: str
+    tone: str
 
 
 class TweetWriter:
@@ -119,6 +131,7 @@ class TweetWriter:
         guidance: float = DEFAULTS.guidance,
         seed: int | None = None,
         max_length: int = DEFAULTS.max_length,
+        avoid: Sequence[str] = (),
     ) -> list[Tweet]:
         """Write up to `count` different tweets about a photo: the best first, then the tones take turns.
 
@@ -130,6 +143,7 @@ class TweetWriter:
             guidance: 0 writes freely, more sticks to the photo.
             seed: the same seed gives the same tweets; None draws afresh each time.
             max_length: longest text in characters.
+            avoid: texts of which no near copy is wanted, those shown already for one.
 
         Returns:
             Fewer tweets than asked for only where too few candidates pass the filters.
@@ -137,6 +151,37 @@ class TweetWriter:
         Raises:
             PhotoError: the photo can't be read.
             ValueError: a value is out of its range.
+        """
+        pieces = self.stream(
+            photo,
+            count=count,
+            tone=tone,
+            temperature=temperature,
+            top_p=top_p,
+            guidance=guidance,
+            seed=seed,
+            max_length=max_length,
+            avoid=avoid,
+        )
+        return [piece for piece in pieces if isinstance(piece, Tweet)]
+
+    def stream(
+        self,
+        photo,
+        *,
+        count: int = DEFAULTS.count,
+        tone: str | None = None,
+        temperature: float = DEFAULTS.temperature,
+        top_p: float = DEFAULTS.top_p,
+        guidance: float = DEFAULTS.guidance,
+        seed: int | None = None,
+        max_length: int = DEFAULTS.max_length,
+        avoid: Sequence[str] = (),
+    ) -> Iterator[Draft | Tweet]:
+        """Yield how a promising text grows word by word, then the tweets that `write` returns for the same arguments.
+
+        Raises:
+            PhotoError, ValueError: as `write`; before anything is yielded.
         """
         settings = {
             "count": count,
@@ -148,51 +193,61 @@ class TweetWriter:
         check_settings(tone=tone, tones=self.tones, **settings)
         encoded = self.encode([photo])
         animals = self._animals.allowed(encoded)
-        banned = forbid(self._banned, self._animals.banned(animals))
         generator = torch.Generator(self.model.device)
         generator.manual_seed(seed) if seed is not None else generator.seed()
-        tones = [tone] if tone else self.tones
-        passed: list[tuple[str, str, Candidate]] = []
-        chosen: list[tuple[str, str, Candidate]] = []
+        options = {
+            "banned": forbid(self._banned, self._animals.banned(animals)),
+            "temperature": temperature,
+            "top_p": top_p,
+            "guidance": guidance,
+            "generator": generator,
+        }
+        # Every tone and register equally often.
+        kinds = [(each, register) for each in ([tone] if tone else self.tones) for register in REGISTERS]
+        kinds *= -(-count * CANDIDATES_A_TWEET // len(kinds))
+        passed: list[Contender] = []
+        chosen: list[Contender] = []
         for _ in range(ROUNDS):
-            for text, drawn_tone, candidate in self._draw(
-                encoded, tones, count, temperature, top_p, guidance, banned, generator
-            ):
-                reason = reason_to_drop(text, seen=self.seen, max_length=max_length)
-                if reason is None and self._animals.names_another(text, animals):
-                    reason = "wrong_animal"
+            candidates = yield from self._draw(encoded, kinds, animals, max_length, **options)
+            for (drawn_tone, register), candidate in zip(kinds, candidates, strict=True):
+                text = self.tokenizer.decode(candidate.token_ids)
+                reason = self._reason_to_drop(text, animals, max_length) if candidate.finished else "unfinished"
                 self.outcomes[reason or "passed"] += 1
                 if reason is None:
-                    passed.append((text, drawn_tone, candidate))
-            chosen = choose(passed, count)
+                    passed.append(Contender(text, drawn_tone, register, candidate))
+            chosen = choose(passed, count, avoid)
             if len(chosen) == count:
                 break
-        return [
-            Tweet(text, tone, candidate.log_likelihood / candidate.tokens, candidate.grounding)
-            for text, tone, candidate in chosen
-        ]
+        for text, drawn_tone, register, candidate in chosen:
+            log_likelihood = candidate.log_likelihood / candidate.tokens
+            yield Tweet(text, drawn_tone, log_likelihood, candidate.grounding, register)
 
-    def _draw(self, encoded, tones: Sequence[str], count: int, temperature, top_p, guidance, banned, generator):
-        """Return finished candidates as (text, tone, candidate): every tone and register equally often."""
-        kinds = [(tone, register) for tone in tones for register in REGISTERS]
-        times = -(-count * CANDIDATES_A_TWEET // len(kinds))
-        kinds = kinds * times
-        candidates = draw(
-            self.model,
-            encoded,
-            [self.tokenizer.prompt_ids(tone, register) for tone, register in kinds],
-            banned=banned,
-            temperature=temperature,
-            top_p=top_p,
-            guidance=guidance,
-            generator=generator,
-        )
-        self.outcomes["unfinished"] += sum(not candidate.finished for candidate in candidates)
-        return [
-            (self.tokenizer.decode(candidate.token_ids), tone, candidate)
-            for (tone, _), candidate in zip(kinds, candidates, strict=True)
-            if candidate.finished
-        ]
+    def _draw(self, encoded, kinds, animals, max_length: int, **options):
+        """Draw a candidate a kind and return them; the one that begins best is yielded as it grows."""
+        prompts = [self.tokenizer.prompt_ids(tone, register) for tone, register in kinds]
+        drawing = sketch(self.model, encoded, prompts, **options)
+        leader = None
+        while True:
+            try:
+                now = next(drawing)
+            except StopIteration as end:
+                return end.value
+            if len(now.token_ids) < DRAFT_TOKENS:
+                continue
+            if leader is None:
+                leader = int(now.log_likelihoods[0].masked_fill(now.finished, -torch.inf).argmax())
+            if now.finished[leader]:
+                continue
+            text = self.tokenizer.decode([int(words[leader]) for words in now.token_ids])
+            # What may not be published is not shown on its way either; brackets may still be open.
+            if self._reason_to_drop(text, animals, max_length) in (None, "broken"):
+                yield Draft(text, kinds[leader][0])
+
+    def _reason_to_drop(self, text: str, animals: frozenset[str] | None, max_length: int) -> str | None:
+        reason = reason_to_drop(text, seen=self.seen, max_length=max_length)
+        if reason is None and self._animals.names_another(text, animals):
+            return "wrong_animal"
+        return reason
 
     def describe(self, photo) -> str:
         """Return what is in the photo in one plain sentence, always the same for one photo.
@@ -212,6 +267,20 @@ class TweetWriter:
             guidance=0.0,
         )
         return self.tokenizer.decode(candidate.token_ids)
+
+    def explain(self, photo, text: str, tone: str, register: str | None = None) -> Explanation:
+        """Return, for each word of a text, how likely it was with and without the photo and where the network looked.
+
+        Args:
+            tone: of the tweet, or 説明.
+            register: of the tweet; None for 説明.
+
+        Raises:
+            PhotoError: the photo can't be read.
+            ValueError: the tone or the register is unknown.
+        """
+        prompt = self.tokenizer.prompt_ids(tone, register)
+        return explain(self.model, self.tokenizer, self.encode([photo]), text, prompt)
 
     @torch.inference_mode()
     def encode(self, photos: Sequence) -> TweetCapEncoderOutput:

@@ -1,4 +1,4 @@
-"""The README promises only what is there."""
+"""The README and the guides promise only what is there."""
 
 import re
 import shlex
@@ -12,7 +12,16 @@ from tweetcap import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {guide: guide.read_text(encoding="utf-8") for guide in GUIDES}
+SHELL = "\n".join(
+    block for text in TEXTS.values() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+).replace("\\\n", " ")
+LINKS = [
+    (guide.parent / path).relative_to(ROOT)
+    for guide, text in TEXTS.items()
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+]
 
 
 def test_the_space_s_header_agrees_with_the_pins():
@@ -41,6 +50,6 @@ def test_every_command_and_option_it_names_exists():
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= options | {"--help"}, line
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
-def test_every_file_it_links_to_exists(path):
+@pytest.mark.parametrize("path", sorted(set(LINKS)), ids=str)
+def test_every_file_they_link_to_exists(path):
     assert (ROOT / path).exists()

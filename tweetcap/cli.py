@@ -15,6 +15,8 @@ from tweetcap.commands.collect import collect
 from tweetcap.commands.dataset import app as dataset
 from tweetcap.commands.demo import demo
 from tweetcap.commands.evaluate import evaluate, sweep
+from tweetcap.commands.predecessor import app as predecessor
+from tweetcap.commands.push import push
 from tweetcap.commands.survey import app as survey
 from tweetcap.commands.write import write
 
@@ -32,6 +34,8 @@ app.add_typer(dataset, name="dataset")
 app.command()(evaluate)
 app.command()(sweep)
 app.add_typer(survey, name="survey")
+app.command()(push)
+app.add_typer(predecessor, name="import")
 
 
 def main() -> None:

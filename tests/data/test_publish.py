@@ -1,6 +1,5 @@
 """What may be published is pushed whole; what may not, or has a broken card, never leaves the machine."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from datasets import Features, Value
 
 from tests.data.file_server import running
-from tests.data.hub import Hub
+from tests.hub import Fault, Hub
 from tweetcap.data.publish import PublishError, check_folder, push_dataset, uploaded_files
 from tweetcap.data.shards import LeftOut, write_shards
 
@@ -57,7 +56,7 @@ def hub():
         yield hub
 
 
-def push(hub: Hub | None, folder: Path, *options: str, name: str = "org/made", token: str | None = TOKEN):
+def push(hub: Hub, folder: Path, *options: str, name: str = "org/made", token: str | None = TOKEN, **others: str):
     """Push in a process of its own, since the client reads its environment when it is imported."""
     program = (
         "import sys; from tweetcap.data.publish import push_dataset\n"
@@ -65,9 +64,7 @@ def push(hub: Hub | None, folder: Path, *options: str, name: str = "org/made", t
         "try: print(*push_dataset(sys.argv[1], sys.argv[2], private=True, revision=revision), sep='|')\n"
         "except ValueError as error: sys.exit(str(error))"
     )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9", "HF_HOME": str(folder.parent / "home")}
-    environment |= {"HF_TOKEN": token} if token else {}
+    environment = hub.environment(folder.parent / "home", token) | others
     command = [sys.executable, "-c", program, folder, name, *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert TOKEN not in done.stdout + done.stderr
@@ -79,11 +76,12 @@ def test_a_dataset_is_pushed_as_it_lies_there_and_its_build_is_not(hub, folder):
     done = push(hub, folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{hub.url}/datasets/org/made|None\n"
-    assert hub.repositories == {"org/made": True}
-    pushed = hub.files["org/made", "main"]
-    assert set(pushed) - {".gitattributes"} == {"README.md", "data/train-00000-of-00001.parquet"}
+    assert hub.repositories["dataset", "org/made"].private
+    pushed = hub.files("org/made", "dataset")
+    del pushed[".gitattributes"]  # the Hub's own
+    assert set(pushed) == {"README.md", "data/train-00000-of-00001.parquet"}
     assert all(pushed[name] == (folder / name).read_bytes() for name in pushed)
-    assert "POST /api/validate-yaml" in hub.log
+    assert hub.asked("POST /api/validate-yaml")
     assert (folder / "left_out.jsonl").exists() and (folder / ".build").exists()
 
 
@@ -92,15 +90,34 @@ def test_a_second_push_goes_to_the_same_repository_and_to_a_branch(hub, folder):
     done = push(hub, folder, "next")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{hub.url}/datasets/org/made/tree/next")
-    assert "README.md" in hub.files["org/made", "next"]
+    assert "README.md" in hub.files("org/made", "dataset", "next")
+    assert "README.md" in hub.files("org/made", "dataset")
 
 
 def test_a_push_leaves_no_shard_of_an_earlier_build_behind(hub, folder):
-    hub.repositories["org/made"] = False
     old = {"data/train-00001-of-00002.parquet": b"forgotten", "notes.md": b"mine"}
-    hub.files["org/made", "main"] = dict(old)
+    hub.add("org/made", old, "dataset", private=True)
     assert push(hub, folder).returncode == 0
-    assert set(hub.files["org/made", "main"]) == {"README.md", "data/train-00000-of-00001.parquet", "notes.md"}
+    assert set(hub.files("org/made", "dataset")) == {"README.md", "data/train-00000-of-00001.parquet", "notes.md"}
+
+
+def test_what_was_to_be_private_is_not_added_to_what_everyone_sees(hub, folder):
+    hub.add("org/made", {"notes.md": b"mine"}, "dataset")
+    assert "is there already, for everyone to see" in push(hub, folder).stderr
+    assert set(hub.files("org/made", "dataset")) == {"notes.md"}
+
+
+def test_a_pushed_dataset_loads_whole_and_as_a_stream(hub, folder):
+    assert push(hub, folder).returncode == 0
+    program = (
+        "from datasets import load_dataset\n"
+        "for streaming in (False, True):\n"
+        "    print([row['number'] for row in load_dataset('org/made', split='train', streaming=streaming)])"
+    )
+    environment = hub.environment(folder.parent / "home", hub.reader)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [str([0, 1, 2, 3, 4, 6, 7, 8])] * 2, done.stderr
+    assert not any(request.authorized for request in hub.asked("/cdn/"))
 
 
 def test_what_the_hub_refuses_is_said_in_a_sentence(hub, folder):
@@ -108,13 +125,18 @@ def test_what_the_hub_refuses_is_said_in_a_sentence(hub, folder):
     assert "the Hub refuses the card" in push(hub, folder).stderr
     hub.card_errors = []
     assert "run `hf auth login`" in push(hub, folder, token=None).stderr
-    hub.refuse = (403, "/api/repos/create")
-    assert "may not be written to with this token" in push(hub, folder).stderr
-    assert hub.files == {}
+    assert "may not be written to with this token" in push(hub, folder, token=hub.reader).stderr
+    assert hub.repositories == {}
+    assert "the Hub can't be reached" in push(hub, folder, HF_ENDPOINT="http://127.0.0.1:9").stderr
+    assert "the Hub is switched off by HF_HUB_OFFLINE" in push(hub, folder, HF_HUB_OFFLINE="1").stderr
 
 
-def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(folder):
-    assert "the Hub can't be reached" in push(None, folder).stderr
+def test_a_push_that_fails_midway_is_done_by_the_same_command(hub, folder):
+    hub.faults = [Fault("POST .*/commit/", status=500)]
+    assert "the Hub answered 500 for org/made; try again later." in push(hub, folder).stderr
+    hub.faults = []
+    assert push(hub, folder).returncode == 0
+    assert len(hub.asked("PUT /lfs/")) == 1
 
 
 def refusal(folder: Path) -> str:

@@ -104,7 +104,7 @@ def forget(
     """
     if not (folder / "raw").is_dir():
         raise ValueError(f"{folder} is no collection; name the folder that `tweetcap collect` made.")
-    post_ids = [_checked_id(post_id, "post") for post_id in post_ids]
+    post_ids = [_checked_id(folder, post_id) for post_id in post_ids]
     forgotten = Forgotten()
     files = _derived_files(folder, list(derived), forgotten)
     user_ids = _resolve_users(folder, users, forgotten)
@@ -130,10 +130,11 @@ def forget(
     return forgotten
 
 
-def _checked_id(text: str, what: str) -> str:
+def _checked_id(folder: Path, text: str) -> str:
     text = str(text).strip()
-    if not ID.fullmatch(text):
-        raise ValueError(f"{text!r} is no id of a {what}: ids are digits, as in x.com/name/status/1700000000000000000.")
+    # Tweets of the 2021 project are called as their photos' files were.
+    if not ID.fullmatch(text) and all(text != post_id for post_id, _, _ in _all_posts(folder)):
+        raise ValueError(f"{text!r} is no id of a post: ids are digits, as in x.com/name/status/1700000000000000000.")
     return text
 
 

@@ -48,6 +48,10 @@ def dehydrate(source: Path, output: Path, *, card: str | None = None, overwrite:
     """
     rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     for row in _label_rows(source):
+        if not row["post_id"].isdigit():
+            raise ValueError(
+                f"{source} holds posts of the 2021 project, whose ids nobody kept; nothing of them can be published."
+            )
         rows[row["split"]].append(row)
     counts = {split: len(found) for split, found in rows.items()}
     if output.suffix == ".jsonl":

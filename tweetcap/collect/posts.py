@@ -56,7 +56,7 @@ class Post:
         lang: BCP 47 code that X found, "ja" for Japanese, None where X doesn't say.
         text: as posted: the long text where there is one, short links replaced by what they stand for, the
             links to the post's own photos removed, &amp; and the like decoded.
-        origin: "api" or "archive".
+        origin: "api", "archive" or "predecessor".
         urls: what the links of the text stand for, the post's own photos left out.
         hashtags, mentions: without # and @.
     """

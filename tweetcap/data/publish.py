@@ -11,20 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx2  # what huggingface_hub talks through, and whose errors it lets pass
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from huggingface_hub import DatasetCard, HfApi, get_token
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub import DatasetCard
 
+from tweetcap.data.hub import PublishError, push_folder
 from tweetcap.data.shards import BUILD, CARD, DATA, LEFT_OUT
 
 REQUIRED = ("license", "language", "pretty_name", "task_categories", "size_categories", "configs")
@@ -39,10 +31,6 @@ REFUSALS = {
     "photos": "holds photos that stay under their owners' terms; publish dataset_cards/animal_tweets_starter, "
     "from which anyone can hydrate them.",
 }
-
-
-class PublishError(ValueError):
-    """The folder can't be published; the message is one sentence that says why and what to do."""
 
 
 def push_dataset(
@@ -66,36 +54,18 @@ def push_dataset(
     """
     folder = Path(folder)
     card = check_folder(folder)
-    if repo_id.count("/") > 1:
-        raise PublishError(f"{repo_id} is no name of a dataset; give organisation/name.")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise PublishError(f"{repo_id} is no name of a dataset ({error}).") from error
-    try:
-        remark = _validate_online(card)
-        return _upload(folder, repo_id, private, revision), remark
-    except (HfHubHTTPError, httpx2.HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise PublishError(_explain(repo_id, error)) from None
-
-
-def _upload(folder: Path, repo_id: str, private: bool, revision: str | None) -> str:
-    api = HfApi()
-    created = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    if revision is not None:
-        api.create_branch(created.repo_id, branch=revision, repo_type="dataset", exist_ok=True)
-    # Goes on after a cut, and cuts what is large into several commits.
-    api.upload_folder(
-        repo_id=created.repo_id,
-        repo_type="dataset",
+    return push_folder(
+        folder,
+        repo_id,
+        "dataset",
+        card,
+        private=private,
         revision=revision,
-        folder_path=folder,
-        ignore_patterns=list(NOT_UPLOADED),
-        # The card's patterns would take in shards of an earlier build, and rows that were to be forgotten with them.
-        delete_patterns=[f"{DATA}/*.parquet"],
-        commit_message=f"Upload {folder.resolve().name} with tweetcap",
+        ignore=NOT_UPLOADED,
+        # The card's patterns would take in shards of an earlier build, and with them rows that were to be forgotten.
+        delete=[f"{DATA}/*.parquet"],
+        message=f"Upload {folder.resolve().name} with tweetcap",
     )
-    return created.url if revision is None else f"{created.url}/tree/{revision}"
 
 
 def uploaded_files(folder: Path) -> list[Path]:
@@ -212,35 +182,3 @@ def _columns(path: Path) -> set[str]:
                 continue
             names.update(row if isinstance(row, dict) else ())
     return names
-
-
-# --- The Hub --------------------------------------------------------------------------------------
-
-
-def _validate_online(card: DatasetCard) -> str | None:
-    """Let the Hub check the card; return a remark where it can't be asked."""
-    try:
-        card.validate(repo_type="dataset")
-    except ValueError as error:
-        raise PublishError(f"the Hub refuses the card: {' '.join(str(error).split())}") from error
-    except (HfHubHTTPError, httpx2.HTTPError) as error:
-        return f"the Hub could not check the card ({type(error).__name__})"
-    return None
-
-
-def _explain(repo_id: str, error: Exception) -> str:
-    """Return a sentence for what went wrong; the token is taken out, wherever a message may have it."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, LocalTokenNotFoundError) or status == 401:
-        return f"{repo_id} can't be written to without a token; run `hf auth login`, or set HF_TOKEN."
-    if status == 403:
-        return f"{repo_id} may not be written to with this token; make one with the right to write there."
-    if isinstance(error, RevisionNotFoundError):
-        return f"{repo_id} has no such revision; give the name of a branch."
-    if isinstance(error, OfflineModeIsEnabled):
-        return "the Hub is switched off by HF_HUB_OFFLINE; unset it to push."
-    if isinstance(error, httpx2.TransportError):
-        return f"the Hub can't be reached ({type(error).__name__}); what was sent is kept, run the same command again."
-    token = get_token()
-    message = " ".join(str(error).split())
-    return f"{repo_id}: {message.replace(token, '…') if token else message}"

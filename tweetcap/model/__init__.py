@@ -61,17 +61,19 @@ def save_checkpoint(
     processor: TweetCapProcessor,
     folder: str | Path,
     half: bool = True,
+    generation: GenerationConfig | None = None,
 ) -> None:
     """Write a folder that the Hub, `from_pretrained` and `pipeline` understand, code included.
 
     Args:
         half: store weights as float16, half the size; `config.json` still says float32, so that a processor
             without fast half arithmetic computes in full precision.
+        generation: what `generate` does where it isn't told; left out, it draws a tweet.
     """
     folder = Path(folder)
     tokenizer = processor.tokenizer
     # A bare `generate(pixel_values)` writes a tweet: the tone is forced where the caller gave no prompt.
-    model.generation_config = GenerationConfig(
+    model.generation_config = generation or GenerationConfig(
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -92,7 +94,7 @@ def save_checkpoint(
     weights = {
         name: tensor.to(torch.float16) if half and tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
-        if name not in model._tied_weights_keys  # converted, the two ends of a tie would be stored twice
+        if name not in model.all_tied_weights_keys  # converted, the two ends of a tie would be stored twice
     }
     model.save_pretrained(folder, state_dict=weights)
     processor.save_pretrained(folder)

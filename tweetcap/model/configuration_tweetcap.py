@@ -2,30 +2,39 @@
 
 from transformers import PretrainedConfig
 
+DECODER_TYPES = ("attention", "photo_first")
+
 
 class TweetCapConfig(PretrainedConfig):
     """Configuration of [`TweetCapForConditionalGeneration`].
 
     Args:
+        decoder_type: `attention`, two LSTM layers with attention between them; or `photo_first`, the network of 2021:
+            one LSTM layer that reads the pooled photo as its first word, and knows neither attention nor concepts.
         vocab_size: words, characters, bytes, tones and registers together.
         encoder_name: any timm convolutional network.
         grid_size: the encoder's feature map is averaged to grid_size × grid_size regions.
         encoder_channels: channels of the last feature map; it must be the network's own.
-        embedding_size: size of a word vector, shared by input and output.
-        hidden_size: size of each of the two LSTM layers.
+        embedding_size: size of a word vector, shared by input and output; `photo_first` shares nothing.
+        hidden_size: size of each LSTM layer.
         memory_size: size of a key or value of the attention; divisible by `num_attention_heads`.
         num_attention_heads: heads of the attention over regions and concepts.
-        dropout: probability, used on the decoder's inputs, between its layers and before its output.
+        dropout: probability, used on the decoder's inputs, between its layers and before its output; `photo_first`
+            drops nothing.
         concept_classes: for each concept (an animal word) the rows of the encoder's class layer that show it.
         concept_token_ids: for each concept the tokens of its word; concepts and tokens run in parallel.
         num_classes: rows of the encoder's class layer; 0 for a network without concepts.
         num_concepts: how many of the likeliest concepts the decoder is offered for a photo.
+
+    Raises:
+        ValueError: values that no network has, in one sentence.
     """
 
     model_type = "tweetcap"
 
     def __init__(
         self,
+        decoder_type: str = "attention",
         vocab_size: int = 10_000,
         encoder_name: str = "tf_efficientnet_lite2",
         grid_size: int = 5,
@@ -44,11 +53,16 @@ class TweetCapConfig(PretrainedConfig):
         eos_token_id: int = 2,
         **kwargs,
     ):
+        if decoder_type not in DECODER_TYPES:
+            raise ValueError(f"decoder_type {decoder_type!r} is unknown; choose one of {', '.join(DECODER_TYPES)}.")
+        if decoder_type == "photo_first" and concept_classes:
+            raise ValueError("a photo_first decoder can't be offered concepts; leave concept_classes out.")
         if memory_size % num_attention_heads:
             raise ValueError(
                 f"memory_size {memory_size} is not divisible by num_attention_heads {num_attention_heads}; "
                 "choose a multiple."
             )
+        self.decoder_type = decoder_type
         self.vocab_size = vocab_size
         self.encoder_name = encoder_name
         self.grid_size = grid_size
@@ -76,7 +90,7 @@ class TweetCapConfig(PretrainedConfig):
             eos_token_id=eos_token_id,
             decoder_start_token_id=bos_token_id,
             is_encoder_decoder=True,
-            tie_word_embeddings=True,
+            tie_word_embeddings=decoder_type == "attention",
             **kwargs,
         )
 

@@ -6,6 +6,8 @@ Both LSTM layers run over a whole sequence in one call, since the attention hang
 cells of the CNN's last feature map. Concepts are the likeliest few animal words by the CNN's own ImageNet classes,
 offered as memory slots made from the words' (tied) embeddings, so that an animal can be named that the tweets hardly
 ever showed. A text without a photo reads a learned null memory instead.
+
+Checkpoints of the predecessor of 2021 have another decoder, `TweetCapPhotoFirstDecoder`, behind the same calls.
 """
 
 from dataclasses import dataclass
@@ -112,9 +114,12 @@ class TweetCapEncoder(nn.Module):
 class TweetCapDecoder(nn.Module):
     """Two LSTM layers with attention between them; writes word vectors that the tied `lm_head` turns into logits."""
 
+    num_states = 4
+
     def __init__(self, config: TweetCapConfig):
         super().__init__()
         self.config = config
+        self.vector_size = config.embedding_size
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
         self.lstm_below = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
         self.lstm_above = nn.LSTM(config.hidden_size, config.hidden_size, batch_first=True)
@@ -243,6 +248,56 @@ class TweetCapDecoder(nn.Module):
         return (hidden_below, cell_below), (hidden_above, cell_above)
 
 
+class TweetCapPhotoFirstDecoder(nn.Module):
+    """One LSTM layer whose first word is the photo (Vinyals et al. 2015), as in the predecessor of 2021.
+
+    The begin token marks the place of the photo. It has no null photo of its own; the mean photo of its training
+    stands for it, at which batch normalisation gives its shift.
+    """
+
+    num_states = 2
+
+    def __init__(self, config: TweetCapConfig):
+        super().__init__()
+        self.config = config
+        self.vector_size = config.hidden_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
+        self.pooled_proj = nn.Linear(config.encoder_channels, config.embedding_size)
+        self.pooled_norm = nn.BatchNorm1d(config.embedding_size, momentum=0.01)
+        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
+
+    def read(
+        self, encoder_outputs: TweetCapEncoderOutput | None, photo_mask: torch.Tensor | None, batch_size: int
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the memory of a batch of photos, (batch, embedding_size) alone; as `TweetCapDecoder.read`."""
+        photo = self.pooled_norm.bias.expand(batch_size, -1)
+        if encoder_outputs is not None:
+            seen = self.pooled_norm(self.pooled_proj(encoder_outputs.pooler_output))
+            photo = seen if photo_mask is None else torch.where(photo_mask[:, None], seen, photo)
+        return (photo,)
+
+    def forward(
+        self,
+        token_ids: torch.Tensor,
+        memory: tuple[torch.Tensor, ...],
+        carried: tuple[torch.Tensor, ...] | None = None,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
+        """Run over a stretch of tokens; as `TweetCapDecoder.forward`.
+
+        Returns:
+            hidden states (batch, length, hidden_size), the two states to carry on, attention (batch, length, regions).
+        """
+        (photo,) = memory
+        is_begin = (token_ids == self.config.bos_token_id).unsqueeze(-1)
+        inputs = torch.where(is_begin, photo[:, None], self.embed_tokens(token_ids))
+        state = None if carried is None else tuple(part.unsqueeze(0).contiguous() for part in carried)
+        vectors, state = self.lstm(inputs, state)
+        # A pooled photo is one that every cell has the same share in.
+        regions = self.config.grid_size**2
+        attention = vectors.new_full((*token_ids.shape, regions), 1 / regions)
+        return vectors, tuple(part.squeeze(0) for part in state), attention
+
+
 class TweetCapPreTrainedModel(PreTrainedModel):
     config_class = TweetCapConfig
     base_model_prefix = "model"
@@ -284,8 +339,9 @@ class TweetCapForConditionalGeneration(TweetCapPreTrainedModel, GenerationMixin)
     def __init__(self, config: TweetCapConfig):
         super().__init__(config)
         self.encoder = TweetCapEncoder(config)
-        self.decoder = TweetCapDecoder(config)
-        self.lm_head = nn.Linear(config.embedding_size, config.vocab_size, bias=False)
+        photo_first = config.decoder_type == "photo_first"
+        self.decoder = TweetCapPhotoFirstDecoder(config) if photo_first else TweetCapDecoder(config)
+        self.lm_head = nn.Linear(self.decoder.vector_size, config.vocab_size, bias=photo_first)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -308,6 +364,8 @@ class TweetCapForConditionalGeneration(TweetCapPreTrainedModel, GenerationMixin)
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         label_smoothing: float = 0.0,
+        weights: torch.FloatTensor | None = None,
+        num_items_in_batch: torch.Tensor | None = None,
         **kwargs,
     ) -> TweetCapOutput:
         """Score or continue texts.
@@ -322,13 +380,16 @@ class TweetCapForConditionalGeneration(TweetCapPreTrainedModel, GenerationMixin)
             use_cache: return `state`.
             output_attentions: return `cross_attentions`.
             label_smoothing: probability spread over all words in the loss (Szegedy et al. 2016).
+            weights: (batch,) how much each text counts in the loss; 1 where left out.
+            num_items_in_batch: what the summed loss is divided by, where a step has several batches; otherwise the
+                weighted number of tokens.
         """
         if decoder_input_ids is None:
             if labels is None:
                 raise ValueError("Neither decoder_input_ids nor labels were given; give one of them.")
             decoder_input_ids = self.shift_right(labels)
         if state is not None:
-            carried, memory = state[:4], state[4:]
+            carried, memory = state[: self.decoder.num_states], state[self.decoder.num_states :]
         else:
             if encoder_outputs is None and pixel_values is not None:
                 encoder_outputs = self.encoder(pixel_values)
@@ -337,14 +398,14 @@ class TweetCapForConditionalGeneration(TweetCapPreTrainedModel, GenerationMixin)
 
         loss = logits = None
         if labels is not None and self.training:
-            counted = labels != -100  # padding never reaches the output layer, the largest of all
-            loss = F.cross_entropy(
-                self.lm_head(vectors[counted]).float(), labels[counted], label_smoothing=label_smoothing
+            # Padding never reaches the output layer, the largest of all.
+            loss = self.mean_loss(
+                self.lm_head(vectors[labels != -100]), labels, label_smoothing, weights, num_items_in_batch
             )
         else:
             logits = self.lm_head(vectors)
             if labels is not None:
-                loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), label_smoothing=label_smoothing)
+                loss = self.mean_loss(logits[labels != -100], labels, label_smoothing, weights, num_items_in_batch)
         return TweetCapOutput(
             loss=loss,
             logits=logits,
@@ -352,6 +413,22 @@ class TweetCapForConditionalGeneration(TweetCapPreTrainedModel, GenerationMixin)
             encoder_last_hidden_state=None if encoder_outputs is None else encoder_outputs.last_hidden_state,
             cross_attentions=attention if output_attentions else None,
         )
+
+    @staticmethod
+    def mean_loss(
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        label_smoothing: float,
+        weights: torch.Tensor | None,
+        num_items: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return the mean loss of the tokens that count; logits are theirs alone, (counted, vocab_size)."""
+        counted = labels != -100
+        losses = F.cross_entropy(logits.float(), labels[counted], label_smoothing=label_smoothing, reduction="none")
+        if weights is None:
+            weights = losses.new_ones(len(labels))
+        token_weights = weights[:, None].expand(labels.shape)[counted]
+        return (losses * token_weights).sum() / (token_weights.sum() if num_items is None else num_items)
 
     def shift_right(self, labels: torch.LongTensor) -> torch.LongTensor:
         """Return decoder inputs (batch, length): the labels one step later, behind the begin token."""

@@ -73,12 +73,14 @@ class TweetCapTokenizer(PreTrainedTokenizer):
 
     Args:
         vocab_file: JSON list of tokens; a token's place is its id. It begins with `SPECIAL_TOKENS` and `BYTE_TOKENS`.
+        registers: whether the network knows registers; if not, prompts leave them out.
     """
 
     vocab_files_names = {"vocab_file": "vocab.json"}
     model_input_names = ["input_ids", "attention_mask"]
 
-    def __init__(self, vocab_file: str, **kwargs):
+    def __init__(self, vocab_file: str, registers: bool = True, **kwargs):
+        self.registers = registers
         self.tokens: list[str] = json.loads(Path(vocab_file).read_text(encoding="utf-8"))
         reserved = [*SPECIAL_TOKENS, *BYTE_TOKENS]
         if self.tokens[: len(reserved)] != reserved:
@@ -98,7 +100,7 @@ class TweetCapTokenizer(PreTrainedTokenizer):
             "special_tokens_pattern": "none",
             "clean_up_tokenization_spaces": False,
         }
-        super().__init__(**(kwargs | fixed))
+        super().__init__(registers=registers, **(kwargs | fixed))
 
     @property
     def vocab_size(self) -> int:
@@ -122,6 +124,7 @@ class TweetCapTokenizer(PreTrainedTokenizer):
             raise ValueError(f"tone {tone!r} is unknown; choose one of {', '.join(TONES)}.")
         if register is not None and register not in REGISTERS:
             raise ValueError(f"register {register!r} is unknown; choose one of {', '.join(REGISTERS)}.")
+        register = register if self.registers else None
         return [self.token_ids[token] for token in (BOS, tone and f"<{tone}>", register and f"<{register}>") if token]
 
     def _tokenize(self, text: str, **kwargs) -> list[str]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers.utils import cached_file
+from safetensors import SafetensorError
 
+from tweetcap.data.hub import CONFIG, WEIGHTS, HubError, check_config, fetch_checkpoint
 from tweetcap.data.photo import load_photo
 from tweetcap.model import (
     CAPTION_TONE,
@@ -32,6 +33,16 @@ from tweetcap.write.settings import DEFAULTS, RANGES
 
 EMBEDDED = Path(__file__).parents[1] / "checkpoint"
 SEEN_TEXTS = "seen_texts.bin"
+# What a checkpoint's folder holds for the writer; the network's code is the package's.
+CHECKPOINT_FILES = (
+    CONFIG,
+    "generation_config.json",
+    WEIGHTS,
+    "processor_config.json",
+    SEEN_TEXTS,
+    "tokenizer_config.json",
+    "vocab.json",
+)
 CANDIDATES_A_TWEET = 8
 ROUNDS = 3  # how often candidates are drawn again when too few pass the filters
 ENCODE_BATCH = 16
@@ -93,6 +104,7 @@ class TweetWriter:
         banned = torch.zeros(model.config.vocab_size, dtype=torch.bool)
         banned[: self.tokenizer.first_piece_id] = True  # tones, registers, bytes: no words of a tweet
         banned[self.tokenizer.eos_token_id] = False
+        banned[model.generation_config.suppress_tokens or []] = True
         self._banned = banned.to(self.model.device)
         concepts = [self.tokenizer.decode(ids) for ids in model.config.concept_token_ids]
         self._animals = AnimalWords(self.tokenizer, concepts)
@@ -103,22 +115,44 @@ class TweetWriter:
         path_or_hub_id: str | Path | None = None,
         *,
         revision: str | None = None,
+        token: str | None = None,
+        local_files_only: bool = False,
         device: str | None = None,
     ) -> "TweetWriter":
         """Load a checkpoint: the embedded one, a folder, or a repository on the Hub.
 
+        Args:
+            path_or_hub_id: a folder, `ORG/NAME`, or `ORG/NAME@REVISION`. What came from the Hub once is kept in its
+                cache and serves without a network too; code is never fetched.
+            revision: branch, tag or commit on the Hub.
+            token: for a private repository; HF_TOKEN or that of `hf auth login` is taken by itself.
+            local_files_only: take what the cache has, and don't ask the Hub; as HF_HUB_OFFLINE=1.
+
         Raises:
-            ValueError: in one sentence, where there is no TweetCap checkpoint.
+            ValueError: in one sentence, where there is no TweetCap checkpoint or the Hub can't give it.
         """
-        source = str(path_or_hub_id or EMBEDDED)
+        name = str(path_or_hub_id or EMBEDDED)
+        folder, commit = Path(name), None
+        if not folder.is_dir():
+            options = {"revision": revision, "token": token, "local_files_only": local_files_only}
+            folder = fetch_checkpoint(name, CHECKPOINT_FILES, **options)
+            commit = folder.name
         try:
-            model = TweetCapForConditionalGeneration.from_pretrained(source, revision=revision)
-            processor = TweetCapProcessor.from_pretrained(source, revision=revision)
-            seen = cached_file(source, SEEN_TEXTS, revision=revision, _raise_exceptions_for_missing_entries=False)
-        except (OSError, ValueError) as error:
+            check_config(folder / CONFIG, name)
+            model, loaded = TweetCapForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+            processor = TweetCapProcessor.from_pretrained(folder)
+            seen = SeenTexts.load(folder / SEEN_TEXTS) if (folder / SEEN_TEXTS).exists() else None
+        except (OSError, ValueError, SafetensorError) as error:
+            if isinstance(error, HubError):
+                raise
             reason = str(error).splitlines()[0].rstrip(".")
-            raise ValueError(f"{source} holds no TweetCap checkpoint ({reason}); give a folder or a Hub id.") from error
-        return cls(model, processor, SeenTexts.load(seen) if seen else None, device)
+            raise ValueError(f"{name} holds no TweetCap checkpoint ({reason}); give a folder or a Hub id.") from error
+        model.config._commit_hash = commit  # as transformers sets it, for those who write down what they used
+        if loaded["missing_keys"]:
+            raise ValueError(
+                f"{name} lacks weights ({min(loaded['missing_keys'])}); save or push the checkpoint again."
+            )
+        return cls(model, processor, seen, device)
 
     def write(
         self,

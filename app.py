@@ -5,9 +5,22 @@ TWEETCAP_MODEL=runs/mine/best python app.py
 """
 
 import os
+import sys
 
 from tweetcap import TweetWriter
-from tweetcap.ui.page import build_page, launch_page
+from tweetcap.ui.feedback import feedback_from_environment
+from tweetcap.ui.server import serve_writer
+
+
+def main() -> None:
+    model = os.environ.get("TWEETCAP_MODEL") or None
+    try:
+        writer = TweetWriter.from_pretrained(model)
+        feedback = feedback_from_environment(os.environ)
+    except ValueError as error:
+        sys.exit(f"tweetcap: {error}")
+    serve_writer(writer, feedback=feedback)
+
 
 if __name__ == "__main__":
-    launch_page(build_page(TweetWriter.from_pretrained(os.environ.get("TWEETCAP_MODEL") or None)))
+    main()

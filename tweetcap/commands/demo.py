@@ -1,5 +1,6 @@
 """`tweetcap demo`: the page on this machine."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -14,9 +15,14 @@ def demo(
 ) -> None:
     """Open the page on this machine."""
     writer = load_writer(model)
-    from tweetcap.ui.page import build_page, launch_page
+    from tweetcap.ui.feedback import feedback_from_environment
+    from tweetcap.ui.server import serve_writer
 
     try:
-        launch_page(build_page(writer), host=host, port=port)
+        feedback = feedback_from_environment(os.environ)
+    except ValueError as error:
+        fail(one_sentence(error))
+    try:
+        serve_writer(writer, host, port, feedback)
     except OSError as error:
         fail(f"the page cannot be served at {host}:{port}: {one_sentence(error)}", FAILED)

@@ -1,206 +1,195 @@
-"""The writer's page: a photo in, tweets out.
+"""The writer's page: a photo in, tweets out, as cards to share.
 
-`build_page` takes any writer, so that tests and other checkpoints use the same page; `launch_page` serves it.
+`build_page` takes any writer, so that tests and other checkpoints use the same page; `launch_page` of server.py serves
+it. The photo and the controls are gradio's own; the cards are one gr.HTML, whose script cards.js keeps what a visitor
+does with them (edits, likes) and shows the messages of answers.py.
 """
 
-import html
-import secrets
-from importlib.resources import files
+import re
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
-from tweetcap.data.photo import MAX_BYTES
+from tweetcap.ui.answers import Answers
+from tweetcap.ui.api import add_endpoints
+from tweetcap.ui.identity import identify
+from tweetcap.ui.texts import TEXTS
+from tweetcap.ui.theme import CSS, HEAD, THEME
+from tweetcap.ui.uploads import KEEP_SECONDS, MAX_COUNT, MAX_SEED, SWEEP_SECONDS
+from tweetcap.ui.waiting import WRITER_QUEUE
+from tweetcap.write.filters import EMOJI, HEAVY, MAX_WEIGHTED_LENGTH, URL, URL_WEIGHT
 from tweetcap.write.settings import DEFAULTS, RANGES
 
-ANY_TONE = "おまかせ"
-MAX_COUNT = 10  # more tweets than this are a list to scroll, not a choice
-MAX_SEED = 2**32 - 1
-HOUR = 3600
+__all__ = ["CSS", "HEAD", "I18N", "THEME", "build_page"]
 
-# gr.HTML fills in {{…}} first and then runs every ${…} as JavaScript, those in the filled-in text too. So the
-# tweets go in by ${…}, the last step, and are escaped there; by {{text}} a tweet could run code.
-TWEETS_TEMPLATE = """<ol class="tweets">${value.map(({tone, text}) => {
-    const escape = part => part.replace(/[&<>"']/g, sign => '&#' + sign.charCodeAt(0) + ';');
-    return '<li><span class="tone">' + escape(tone) + '</span><p lang="ja">' + escape(text)
-        + '</p><button type="button">コピー</button></li>';
-}).join('')}</ol>"""
-TWEETS_CSS = """
-.tweets { list-style: none; margin: 1rem 0 0; padding: 0; display: grid; gap: 0.75rem; }
-.tweets li { display: grid; grid-template-columns: 1fr auto; gap: 0.25rem 1rem; align-items: center;
-    border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: 0.75rem 1rem; }
-.tweets .tone { grid-column: 1 / -1; font-size: var(--text-sm); color: var(--body-text-color-subdued); }
-.tweets p { margin: 0; font-size: var(--text-lg); white-space: pre-wrap; overflow-wrap: anywhere; }
-.tweets button { border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
-    padding: 0.25rem 0.75rem; }
-"""
-COPY_ON_CLICK = """
-element.addEventListener('click', async (event) => {
-    const button = event.target.closest('.tweets button');
-    if (!button) return;
-    await navigator.clipboard.writeText(button.parentElement.querySelector('p').textContent);
-    button.textContent = 'コピーしました';
-    setTimeout(() => { button.textContent = 'コピー'; }, 1500);
-});
-"""
+HERE = Path(__file__).parent
+EXAMPLES = ("lion.jpg", "cheetah1.jpg")  # of gradio's package, so that they work offline
 
-INTRODUCTION = """
-# つぶやき写真帖 tweetcap
-どうぶつの写真を入れると、その写真につけたくなるつぶやきを書きます。
-"""
-FOOTER = """
-文章はすべて小さなニューラルネットワーク(CNN-LSTM)が書いたもので、写真の内容と合わないことがあります。
-付属のモデルは、日本語の話し言葉、写真の説明文、このプロジェクトのために書かれたつぶやきで学習しました。X(Twitter)の投稿は使っていません。
-写真は学習に使わず、アップロードから1〜2時間で消します。
-"""
+I18N = gr.I18n(
+    **{
+        language: {key: text for key, text in texts.items() if isinstance(text, str)}
+        | {"footer": texts["footer"].format(minutes=KEEP_SECONDS // 60)}
+        for language, texts in TEXTS.items()
+    }
+)
+
+# (temperature, guidance, top_p)
+PRESETS = {
+    "preset_usual": (DEFAULTS.temperature, DEFAULTS.guidance, DEFAULTS.top_p),
+    "preset_sober": (0.4, 1.0, 0.8),
+    "preset_faithful": (0.7, 1.5, 0.9),
+    "preset_wild": (1.3, 0.3, 0.95),
+}
+
+# How the page's script learns that a request failed, of which gradio itself only shows a message.
+TELL_FAILURE = "() => window.dispatchEvent(new CustomEvent('tweetcap-failed', {{detail: '{}'}}))"
 
 
-def build_page(writer) -> gr.Blocks:
+def build_page(writer, feedback=None) -> gr.Blocks:
     """Return the page of a writer.
 
     Args:
-        writer: a `tweetcap.TweetWriter`, or anything with its `write`, `describe` and `tones`.
+        writer: a `tweetcap.TweetWriter`, or anything with its `stream`, `write`, `describe`, `explain` and `tones`.
+        feedback: takes `like(record, session)` and `report(record, session)`; without one, nothing is kept and nothing
+            can be reported.
     """
-
-    def write(upload, tone, count, temperature, guidance, top_p, seed):
-        photo_bytes = read_upload(upload, photo.GRADIO_CACHE)
-        settings = {
-            "count": number(count, "count", "本数", MAX_COUNT),
-            "temperature": number(temperature, "temperature", "まじめ ↔ 暴走"),
-            "guidance": number(guidance, "guidance", "自由 ↔ 写真に忠実"),
-            "top_p": number(top_p, "top_p", "top_p"),
-        }
-        seed = secrets.randbelow(MAX_SEED + 1) if seed in (None, "") else seed_number(seed)
-        try:
-            description = writer.describe(photo_bytes)
-            tone = None if tone == ANY_TONE else tone
-            tweets = writer.write(photo_bytes, tone=tone, seed=seed, **settings)
-        except ValueError as error:  # a PhotoError is one too; each is a sentence for the reader
-            raise refusal(str(error).replace("The photo in the given bytes", "The photo")) from None
-        if not tweets:
-            raise refusal("つぶやきが浮かびませんでした。もう一度お試しください。")
-        return description, [{"text": tweet.text, "tone": tweet.tone} for tweet in tweets], str(seed)
+    answers = Answers(writer)
+    # Without preprocess=False gradio opens the upload with Pillow, before the writer's own checks.
+    listening = {"preprocess": False, "api_visibility": "private", **WRITER_QUEUE}
 
     # Statistics would be sent to gradio's servers; delete_cache is (how often, from what age) in seconds.
-    with gr.Blocks(title="tweetcap", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
-        gr.Markdown(INTRODUCTION)
-        with gr.Row():
-            with gr.Column():
+    with gr.Blocks(title="tweetcap", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEEP_SECONDS)) as page:
+        add_endpoints(writer)  # first, so that no listener takes its endpoints' names
+        gr.Markdown(I18N("introduction"), elem_classes="introduction")
+        with gr.Row(elem_classes="desk"):
+            with gr.Column(elem_classes="photo-column"):
                 photo = gr.Image(
-                    label="写真",
+                    label=I18N("photo"),
                     type="filepath",
                     image_mode=None,
                     sources=["upload", "clipboard", "webcam"],
                     buttons=["fullscreen"],
-                    height=360,
+                    elem_id="photo",
                 )
-                examples = gr.Examples(example_photos(), photo, label="写真の例", cache_examples=False)
-                tone = gr.Radio([ANY_TONE, *writer.tones], value=ANY_TONE, label="トーン")
-                count = gr.Slider(1, MAX_COUNT, DEFAULTS.count, step=1, label="本数")
-                temperature = gr.Slider(*RANGES["temperature"], DEFAULTS.temperature, step=0.05, label="まじめ ↔ 暴走")
-                guidance = gr.Slider(*RANGES["guidance"], DEFAULTS.guidance, step=0.05, label="自由 ↔ 写真に忠実")
-                with gr.Accordion("くわしい設定", open=False):
+                # gr.Examples is this with a listener that goes round the queue.
+                samples = [[path] for path in example_photos()]
+                examples = gr.Dataset(components=[photo], samples=samples, label=I18N("examples"), type="index")
+            with gr.Column(elem_classes="cards-column"):
+                cards = gr.HTML(
+                    None,
+                    elem_id="cards",
+                    html_template='<div class="show"></div>',
+                    css_template=read("cards.css"),
+                    js_on_load=read("why.js") + read("cards.js"),
+                    apply_default_css=False,
+                    texts=TEXTS,
+                    length_on_x=length_on_x(),
+                    can_report=feedback is not None,
+                )
+            with gr.Column(elem_classes="controls-column"):
+                with gr.Row(elem_classes="presets"):
+                    presets = {name: gr.Button(I18N(name), size="md", min_width=64) for name in PRESETS}
+                tone = gr.Radio(
+                    [(I18N("any_tone"), ""), *((I18N(f"tone_{name}"), name) for name in writer.tones)],
+                    value="",
+                    label=I18N("tone"),
+                )
+                count = gr.Slider(1, MAX_COUNT, DEFAULTS.count, step=1, label=I18N("count"))
+                temperature = gr.Slider(
+                    *RANGES["temperature"], DEFAULTS.temperature, step=0.05, label=I18N("temperature")
+                )
+                guidance = gr.Slider(*RANGES["guidance"], DEFAULTS.guidance, step=0.05, label=I18N("guidance"))
+                with gr.Accordion(I18N("details"), open=False):
                     top_p = gr.Slider(
-                        *RANGES["top_p"],
-                        DEFAULTS.top_p,
-                        step=0.05,
-                        label="top_p",
-                        info="小さいほど、ありそうな言葉だけから選びます。",
+                        *RANGES["top_p"], DEFAULTS.top_p, step=0.05, label=I18N("top_p"), info=I18N("top_p_info")
                     )
-                    seed = gr.Number(None, label="シード", info="空欄なら毎回ちがうつぶやきになります。", precision=0)
-                button = gr.Button("つぶやきを書く", variant="primary")
-            with gr.Column():
-                description = gr.Textbox(label="説明", interactive=False)
-                tweets = gr.HTML(
-                    [],
-                    label="つぶやき",
-                    show_label=True,
-                    html_template=TWEETS_TEMPLATE,
-                    css_template=TWEETS_CSS,
-                    js_on_load=COPY_ON_CLICK,
-                    container=True,
-                    padding=True,
-                    min_height=120,
-                )
-                used_seed = gr.Textbox(
-                    label="今回のシード",
-                    info="同じ写真・設定・シードなら、同じつぶやきになります。",
-                    interactive=False,
-                    buttons=["copy"],
-                )
-        gr.Markdown(FOOTER)
+                    seed = gr.Number(None, label=I18N("seed"), info=I18N("seed_info"), precision=0)
+                    dice = gr.Button(I18N("dice"))
+                write = gr.Button(I18N("write"), variant="primary", size="lg")
+                compare = gr.Button(I18N("compare"), size="lg")
+        gr.Markdown(I18N("footer"), elem_classes="footer")
+        if feedback is not None:
+            gr.Markdown(I18N("footer_feedback"), elem_classes="footer")
 
-        # Without preprocess=False gradio opens the upload with Pillow, before the writer's own checks.
-        listener = {
-            "fn": write,
-            "inputs": [photo, tone, count, temperature, guidance, top_p, seed],
-            "outputs": [description, tweets, used_seed],
-            "preprocess": False,
-            "show_progress_on": tweets,
-            "concurrency_id": "writer",
-            "concurrency_limit": 1,
-        }
-        gr.on([button.click, photo.upload], **listener, api_name="write")
-        examples.load_input_event.then(**listener, api_visibility="private")
-        photo.clear(lambda: ("", [], ""), outputs=listener["outputs"], api_visibility="private")
-    return page.queue(max_size=32)
+        controls = [photo, tone, count, temperature, guidance, top_p, seed]
+        showing = {"outputs": cards, "show_progress": "minimal", "trigger_mode": "always_last", **listening}
 
+        def write_if_a_photo(upload, *values):
+            if upload:
+                yield from answers.write(upload, *values)
+            else:
+                yield None
 
-def launch_page(page: gr.Blocks, host: str | None = None, port: int | None = None, **options: Any):
-    """Serve the page; other options go to `gr.Blocks.launch`.
+        def load_example(index):
+            return examples.samples[index][0]["path"]  # gradio's copy, among the uploads
 
-    None leaves host and port to GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, as a Space needs.
-    """
-    return page.launch(
-        server_name=host,
-        server_port=port,
-        max_file_size=MAX_BYTES,
-        enable_monitoring=False,
-        run_history=False,  # it would keep every photo in the visitor's browser
-        footer_links=["api"],
-        **options,
-    )
+        examples.click(load_example, examples, photo, show_progress="hidden", api_visibility="private")
+        shows = [
+            gr.on(write.click, answers.write, controls, **showing),
+            gr.on(photo.change, write_if_a_photo, controls, **showing),
+            gr.on(compare.click, answers.compare, [photo, tone, guidance, top_p, seed], **showing),
+        ]
+        for name, values in PRESETS.items():
+            moved = presets[name].click(
+                None, None, [temperature, guidance, top_p], js=f"() => {list(values)}", api_visibility="private"
+            )
+            shows.append(moved.then(write_if_a_photo, controls, **showing))
+        for show in shows:
+            show.failure(None, js=TELL_FAILURE.format("show"), api_visibility="private")
+
+        def reroll(upload, event: gr.EventData):
+            return answers.reroll(upload, event._data)
+
+        def more(upload, event: gr.EventData):
+            return answers.more(upload, event._data)
+
+        def why(upload, event: gr.EventData):
+            return answers.why(upload, event._data)
+
+        for event, answer in ((cards.reroll, reroll), (cards.more, more), (cards.why, why)):
+            asked = event(answer, photo, cards, show_progress="minimal", trigger_mode="multiple", **listening)
+            asked.failure(None, js=TELL_FAILURE.format("answer"), api_visibility="private")
+
+        dice.click(None, None, seed, js=f"() => Math.floor(Math.random() * {MAX_SEED + 1})", api_visibility="private")
+
+        def keep_seed(event: gr.EventData):
+            return event._data["seed"]
+
+        cards.keep_seed(keep_seed, None, seed, show_progress="hidden", api_visibility="private")
+
+        if feedback is not None:
+            model = identify(writer)["model"]
+
+            def like(event: gr.EventData, request: gr.Request):
+                feedback.like(event._data | {"model": model}, request.session_hash)
+
+            def report(event: gr.EventData, request: gr.Request):
+                feedback.report(event._data | {"model": model}, request.session_hash)
+
+            cards.like(like, trigger_mode="multiple", api_visibility="private")
+            cards.report(report, trigger_mode="multiple", api_visibility="private")
+    return page
 
 
 def example_photos() -> list[str]:
-    """Return the paths of two photos that come with gradio, so that they work offline."""
-    folder = files("gradio") / "media_assets" / "images"
-    return [str(folder / name) for name in ("lion.jpg", "cheetah.jpg")]
+    """Return the paths of photos that come with gradio, so that they work offline."""
+    return [str(Path(gr.__file__).parent / "media_assets" / "images" / name) for name in EXAMPLES]
 
 
-def refusal(sentence: str) -> gr.Error:
-    """Return the error that shows a sentence; gradio renders it as HTML, so it is escaped."""
-    return gr.Error(html.escape(sentence), print_exception=False)
+def length_on_x() -> dict[str, str | int]:
+    """Return what `weighted_length` counts by, its patterns in JavaScript's spelling."""
+
+    def spelled(pattern: re.Pattern) -> str:
+        return re.sub(r"\\U0*([0-9a-f]+)", r"\\u{\1}", pattern.pattern)
+
+    return {
+        "heavy": spelled(HEAVY),
+        "emoji": spelled(EMOJI),
+        "url": spelled(URL),
+        "url_weight": URL_WEIGHT,
+        "limit": MAX_WEIGHTED_LENGTH,
+    }
 
 
-def read_upload(upload: dict | None, folder: str) -> bytes:
-    """Return the bytes of an upload, so that no sentence about it can name a path on the server.
-
-    Gradio 6.31 checks that a path lies in its folder of uploads only where the caller marks it as a file;
-    callers of the API write what they like, so it is checked here.
-    """
-    if not upload or not upload.get("path"):
-        raise refusal("写真を入れてください。")
-    path = Path(upload["path"]).resolve()
-    if not path.is_relative_to(Path(folder).resolve()):
-        raise refusal("写真を入れてください。")
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)  # one byte too many is enough for the writer to refuse it
-    except OSError:
-        raise refusal("写真はもう消されています。もう一度入れてください。") from None
-
-
-def number(value: Any, name: str, label: str, highest: float | None = None) -> int | float:
-    """Return a control's value; callers of the API can send anything."""
-    low, high = RANGES[name][0], highest or RANGES[name][1]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise refusal(f"「{label}」は {low} から {high} までの数にしてください({value})。")
-    return type(low)(value)
-
-
-def seed_number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SEED:
-        raise refusal(f"「シード」は 0 から {MAX_SEED} までの整数にしてください({value})。")
-    return int(value)
+def read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")

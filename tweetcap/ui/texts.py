@@ -1,0 +1,235 @@
+"""Everything the writer's page says, in Japanese and English.
+
+Labels of gradio's components go through gr.I18n, those of the cards into cards.js; both choose by the browser's
+language, and English is for all others. Problems go out in both, since the server doesn't know the language.
+"""
+
+import re
+
+TEXTS = {
+    "ja": {
+        "introduction": "# つぶやき写真帖\nどうぶつの写真を入れると、つけたくなるひとことを書きます。",
+        "photo": "写真",
+        "examples": "写真の例",
+        "example": "写真の例 {number}",
+        "controls": "書きかた",
+        "presets": "おまかせ設定",
+        "preset_usual": "おすすめ",
+        "preset_sober": "まじめ",
+        "preset_wild": "暴走",
+        "preset_faithful": "写真に忠実",
+        "tone": "トーン",
+        "any_tone": "おまかせ",
+        "tone_つぶやき": "つぶやき",
+        "tone_ツッコミ": "ツッコミ",
+        "tone_アフレコ": "アフレコ",
+        "tone_ほっこり": "ほっこり",
+        "tone_大喜利": "大喜利",
+        "count": "本数",
+        "temperature": "温度: まじめ ↔ 暴走",
+        "guidance": "写真との距離: 自由 ↔ 写真に忠実",
+        "details": "くわしい設定",
+        "top_p": "top-p",
+        "top_p_info": "小さいほど、ありそうな言葉だけから選びます。",
+        "seed": "シード",
+        "seed_info": "同じ写真・設定・シードなら、同じつぶやきになります。空欄なら毎回ちがいます。",
+        "dice": "🎲 シードをふる",
+        "write": "つぶやきを書く",
+        "compare": "3つの温度でくらべる",
+        "title": "つぶやき写真帖 tweetcap",
+        "results": "つぶやき",
+        "empty": "写真を入れると、ここにつぶやきが並びます。",
+        "looking": "写真を見ています…",
+        "drafting": "下書き",
+        "caption": "説明文なら",
+        "instead": "つぶやきなら",
+        "liked": "いいねしたつぶやき",
+        "temperature_of": "温度 {value}",
+        "sober": "まじめ",
+        "medium": "ほどほど",
+        "wild": "暴走",
+        "fit_well": "写真によく合う",
+        "fit_some": "写真から連想",
+        "fit_free": "写真から自由",
+        "fit_title": "写真を見ることで、この文は e の {value} 乗倍 出やすくなりました",
+        "edited": "編集ずみ",
+        "length": "Xの数えかたで {count} / 280",
+        "too_long": "Xには長すぎます",
+        "like": "いいね",
+        "copy": "コピー",
+        "copied": "コピーしました",
+        "edit": "編集",
+        "edit_text": "つぶやきを編集",
+        "edit_done": "編集を終える",
+        "reroll": "これだけ書き直す",
+        "more": "似たのをもっと",
+        "why": "なぜこう書いた?",
+        "post": "Xに投稿",
+        "report": "これはよくない、と知らせる",
+        "reported": "知らせました。ありがとうございます。",
+        "working": "考えています…",
+        "done": "つぶやきが{count}件できました。",
+        "rewritten": "書き直しました: {text}",
+        "seed_used": "今回のシード {seed}",
+        "seed_keep": "次もこのシードで",
+        "seed_kept": "「くわしい設定」に入れました",
+        "why_title": "なぜこう書いたか",
+        "why_help": "ことばを選ぶと、それを書くときに見ていたところが明るくなります。"
+        "色の濃いことばほど、写真を見たから出てきたものです。",
+        "why_words": "ことば",
+        "why_end": "(おわり)",
+        "why_with": "写真を見て",
+        "why_without": "見ないで",
+        "why_scale": "そのことばが次に来る確率。棒は対数目盛です(左端は0.01 %以下)。",
+        "why_place": "いちばん見ていたのは写真の{place}です。",
+        "why_photo": "「{word}」を書くときに見ていたところ: {place}",
+        "why_shares": "注意の {photo} は写真に、{concepts} は思い浮かべた動物に向いていました: {list}。",
+        "why_only_photo": "注意はすべて写真に向いていました。",
+        "rows": ["上", "中ほど", "下"],
+        "columns": ["左", "中央", "右"],
+        "place": "{column}の{row}",
+        "lost": "いま混み合っているか、つながりません。少し待ってから、もう一度お試しください。",
+        "footer": """
+**機械が書いています。** 文章はどれも小さなニューラルネットワーク(CNN-LSTM)が作ったもので、
+写真にないことを書いたり、動物を取り違えたりします。
+投稿する前に読み直してください。苦手なもの: 長い冗談、細かいようす、めずらしい動物、人。
+付属のモデルは、日本語の話し言葉、写真の説明文、このプロジェクトのために書かれたつぶやきで学習しました。X(Twitter)の投稿は使っていません。
+**写真は残しません。** 学習には使わず、アップロードから{minutes}分ほどで消します。
+""",
+        "footer_feedback": "いいねと報告では、文章と設定だけを記録します。",
+        "no_photo": "写真を入れてください。",
+        "gone": "写真はもう消されています。もう一度入れてください。",
+        "bad_seed": "シードは 0 から 4294967295 までの整数にしてください({value})。",
+        "no_tweet": "つぶやきが浮かびませんでした。設定を変えるか、もう一度お試しください。",
+        "no_more": "ほかの言いかたが浮かびませんでした。温度を上げるか、もう一度お試しください。",
+        "bad_text": "1文字から280文字までの文章にしてください。",
+    },
+    "en": {
+        "introduction": "# tweetcap\nDrop a photo of an animal and get the tweet that belongs under it, in Japanese.",
+        "photo": "Photo",
+        "examples": "Example photos",
+        "example": "Example photo {number}",
+        "controls": "How to write",
+        "presets": "Presets",
+        "preset_usual": "Usual",
+        "preset_sober": "Sober",
+        "preset_wild": "Wild",
+        "preset_faithful": "True to the photo",
+        "tone": "Tone",
+        "any_tone": "Any",
+        "tone_つぶやき": "つぶやき musing",
+        "tone_ツッコミ": "ツッコミ quip",
+        "tone_アフレコ": "アフレコ voice-over",
+        "tone_ほっこり": "ほっこり heart-warming",
+        "tone_大喜利": "大喜利 punchline",
+        "count": "Tweets",
+        "temperature": "Temperature: sober ↔ wild",
+        "guidance": "Guidance: free ↔ true to the photo",
+        "details": "More settings",
+        "top_p": "top-p",
+        "top_p_info": "Low values keep to likely words.",
+        "seed": "Seed",
+        "seed_info": "Same photo, settings and seed, same tweets. Left empty, they differ each time.",
+        "dice": "🎲 Roll a seed",
+        "write": "Write tweets",
+        "compare": "Compare three temperatures",
+        "title": "tweetcap",
+        "results": "Tweets",
+        "empty": "Put a photo in, and the tweets appear here.",
+        "looking": "Looking at the photo…",
+        "drafting": "Draft",
+        "caption": "A caption says",
+        "instead": "A tweet says",
+        "liked": "Tweets you like",
+        "temperature_of": "Temperature {value}",
+        "sober": "sober",
+        "medium": "in between",
+        "wild": "wild",
+        "fit_well": "Fits the photo well",
+        "fit_some": "Inspired by the photo",
+        "fit_free": "Free of the photo",
+        "fit_title": "Seeing the photo made this text e to the {value} times likelier",
+        "edited": "Edited",
+        "length": "{count} / 280 as X counts",
+        "too_long": "Too long for X",
+        "like": "Like",
+        "copy": "Copy",
+        "copied": "Copied",
+        "edit": "Edit",
+        "edit_text": "Edit the tweet",
+        "edit_done": "Finish editing",
+        "reroll": "Write this one again",
+        "more": "More like this",
+        "why": "Why did it say that?",
+        "post": "Post on X",
+        "report": "Report: this is not OK",
+        "reported": "Reported. Thank you.",
+        "working": "Thinking…",
+        "done": "{count} tweets are ready.",
+        "rewritten": "Written again: {text}",
+        "seed_used": "Seed {seed}",
+        "seed_keep": "Use it again",
+        "seed_kept": "Put into “More settings”",
+        "why_title": "Why it said that",
+        "why_help": "Choose a word: what the network looked at while writing it stays bright. "
+        "The deeper a word's colour, the more it owes to the photo.",
+        "why_words": "Words",
+        "why_end": "(end)",
+        "why_with": "With the photo",
+        "why_without": "Without it",
+        "why_scale": "How likely this word was to come next, on a logarithmic scale (left end: 0.01 % or less).",
+        "why_place": "It looked most at the {place} of the photo.",
+        "why_photo": "Where it looked while writing “{word}”: {place}",
+        "why_shares": "{photo} of its attention was on the photo, {concepts} on animals it had in mind: {list}.",
+        "why_only_photo": "All of its attention was on the photo.",
+        "rows": ["top", "middle", "bottom"],
+        "columns": ["left", "centre", "right"],
+        "place": "{row} {column}",
+        "lost": "The server is busy or can't be reached. Please wait a moment and try again.",
+        "footer": """
+**A machine writes this.** Every text comes from a small neural network (CNN-LSTM). It invents things and takes one
+animal for another: read a tweet before you post it. It is bad at long jokes, details, rare animals, and people.
+The embedded model learned from spoken Japanese, captions of photos and tweets written for this project; no post from X
+was used. **Photos aren't kept:** they train nothing and are deleted about {minutes} minutes after the upload.
+""",
+        "footer_feedback": "A like or a report stores the text and its settings, nothing else.",
+        "no_photo": "Please put a photo in.",
+        "gone": "The photo was deleted meanwhile. Please put it in again.",
+        "bad_seed": "The seed has to be a whole number from 0 to 4294967295 ({value}).",
+        "no_tweet": "No tweet came to mind. Change the settings, or try again.",
+        "no_more": "Nothing else came to mind. Raise the temperature, or try again.",
+        "bad_text": "The text has to have 1 to 280 characters.",
+    },
+}
+
+# What the page says in Japanese for each sentence of tweetcap.data.photo about bytes, without its first words.
+PHOTO_PROBLEMS = [
+    (
+        r" has ([\d.]+) MB, over the limit of (\d+) MB",
+        r"写真が \1 MB あり、上限の \2 MB を超えています。小さく保存し直してください。",
+    ),
+    (
+        r" has (\d+ × \d+) pixels, over the limit of (\d+) million",
+        r"写真が \1 画素あり、上限の \g<2>00万画素を超えています。小さくしてください。",
+    ),
+    (r" has (\d+ × \d+) pixels, too few", r"写真が \1 画素しかなく、動物が見えません。大きい写真にしてください。"),
+    (r" is empty", r"ファイルが空です。JPEG、PNG、WEBP、GIF の写真を入れてください。"),
+    (r" is damaged", r"写真がこわれているか、途中で切れています。もう一度保存し直してください。"),
+    (r" is a JPEG of more than", r"このJPEGは変わった作りなので読めません。ふつうのJPEGで保存し直してください。"),
+    (r": convert it to", r"この形式の写真は読めません。JPEG、PNG、WEBP、GIF に変換してください。"),
+]
+
+
+def both(key: str, **values) -> dict[str, str]:
+    """Return a sentence in both languages."""
+    return {language: texts[key].format(**values) for language, texts in TEXTS.items()}
+
+
+def photo_problem(sentence: str) -> dict[str, str]:
+    """Return a PhotoError's sentence about bytes in both languages; the Japanese one is found by its wording."""
+    english = sentence.replace("The photo in the given bytes", "The photo")
+    for pattern, japanese in PHOTO_PROBLEMS:
+        found = re.search(pattern, english)
+        if found:
+            return {"ja": found.expand(japanese), "en": english}
+    return {"ja": english, "en": english}

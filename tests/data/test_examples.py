@@ -1,23 +1,29 @@
-"""Batches are a pure function of seed, epoch and number, and what is cached equals what is encoded afresh."""
+"""Texts and photos of all kinds of corpora become the same examples, each with the prompt its origin allows."""
 
 import sys
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
+import datasets
 import pytest
-import torch
 
-from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer
-from tweetcap.data.examples import BatchSettings, Corpus, EpochBatches, epoch_examples
-from tweetcap.data.features import FeatureCache, PhotoViews
-from tweetcap.data.photo import PhotoError
+from tests.data.made_corpora import POSTS, STAIR, post_rows, stair_rows, write_corpus
+from tests.tiny import tiny_tokenizer
+from tweetcap.data.examples import NO_PHOTO, open_corpus
+from tweetcap.data.starter_photos import build_starter
+from tweetcap.data.tables import BadRows, PhotoRow
 
 sys.path.append(str(Path(__file__).parents[2] / "training"))
 from draw_shapes import draw_corpus
 
-SETTINGS = BatchSettings(batch_size=16, max_length=12)
-SOURCES = ["casual", "captions", "plain", "witty"]
+STARTER = ["casual", "captions", "plain", "witty"]
+CARD = "---\nlicense: other\n---\n# Shapes\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -26,145 +32,147 @@ def tokenizer(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def shapes(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
     draw_corpus(folder, photos_a_kind=8)
     return folder
 
 
 @pytest.fixture(scope="module")
-def corpus(folder, tokenizer) -> Corpus:
-    return Corpus(folder, "train", tokenizer, SOURCES)
+def stair(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "stair"
+    return write_corpus(folder, STAIR, train=stair_rows(12), validation=stair_rows(4, first=50))
 
 
-def rows_of(batches: EpochBatches) -> list[int]:
-    return [int(index) for batch in batches.batches for index in batch]
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "posts"
+    return write_corpus(folder, POSTS, train=post_rows(10), validation=post_rows(4, first=50))
 
 
-def test_the_same_seed_epoch_and_number_give_the_same_batch(corpus):
-    rows = corpus.examples["plain"]
-    first, again = (EpochBatches(rows, None, SETTINGS, 2, seed=3, epoch=1) for _ in range(2))
-    for number in reversed(range(len(first))):
-        assert all(torch.equal(first[number][name], again[number][name]) for name in first[number])
+def test_labels_are_prompt_text_and_end_and_decode_to_the_text(shapes, stair, posts, tokenizer):
+    corpus = open_corpus([shapes, stair, posts], "train", tokenizer, [*STARTER, "stair", "posts"])
+    prompts = {"casual": 0, "captions": 1, "plain": 2, "witty": 2, "stair": 1, "posts": 1}
+    assert set(corpus.examples) == set(prompts)
+    for source, examples in corpus.examples.items():
+        for example in examples:
+            assert (example.source, example.prompt_length) == (source, prompts[source])
+            assert example.label_ids[-1] == tokenizer.eos_token_id
+            assert tokenizer.decode(example.label_ids[example.prompt_length : -1]) == example.text
 
 
-def test_an_epoch_holds_every_row_once_in_another_order_than_the_last(corpus):
-    rows = corpus.examples["plain"]
-    one, two = (rows_of(EpochBatches(rows, None, SETTINGS, 2, epoch=epoch)) for epoch in (0, 1))
-    assert sorted(one) == sorted(two) == list(range(len(rows)))
-    assert one != two
+def test_a_mixture_has_the_texts_of_each_corpus_with_their_photos(shapes, stair, posts, tokenizer):
+    sources = [*STARTER, "stair", "posts"]
+    mixed = open_corpus([posts, shapes, stair], "train", tokenizer, sources)
+    alone = {
+        **open_corpus([shapes], "train", tokenizer, STARTER).examples,
+        **open_corpus([stair], "train", tokenizer, ["stair"]).examples,
+        **open_corpus([posts], "train", tokenizer, ["posts"]).examples,
+    }
+    assert {name: len(mixed.examples[name]) for name in sources} == {name: len(alone[name]) for name in sources}
+    assert mixed.missing == [] and mixed.starter_folders == [shapes]
+    for example in mixed.examples["stair"]:
+        assert str(mixed.photos[example.photo]).endswith(f"image_id {example.text.split('番')[0]}")
+        assert isinstance(mixed.photos[example.photo], PhotoRow)
+    assert all(isinstance(mixed.photos[example.photo], Path) for example in mixed.examples["captions"])
+    assert all(example.photo == NO_PHOTO for example in mixed.examples["casual"])
 
 
-def test_a_source_comes_as_often_as_asked_for_and_parts_of_it_change(corpus):
-    asked = {"casual": 0.5, "captions": 2.25, "plain": 1}
-    rows, later = (epoch_examples(corpus, asked, seed=0, epoch=epoch) for epoch in (0, 1))
-    counts = Counter(row.source for row in rows)
-    sizes = {name: len(corpus.examples[name]) for name in asked}
-    assert counts == {name: round(times * sizes[name]) for name, times in asked.items()}
-    assert [row.text for row in rows if row.source == "casual"] != [row.text for row in later if row.source == "casual"]
-
-
-def test_labels_are_prompt_text_and_end_and_decode_to_the_text(corpus, tokenizer):
-    for source, prompt in (("casual", 0), ("captions", 1), ("witty", 2)):
-        example = corpus.examples[source][0]
-        assert example.prompt_length == prompt
-        assert example.label_ids[-1] == tokenizer.eos_token_id
-        assert tokenizer.decode(example.label_ids[prompt:-1]) == example.text
-
-
-def test_validation_has_no_photo_and_no_text_of_train(folder, tokenizer, corpus):
-    validation = Corpus(folder, "validation", tokenizer, SOURCES)
-    assert not set(validation.photo_paths) & set(corpus.photo_paths)
-    assert validation.examples["casual"] == []
-
-
-def test_validation_shows_every_photo_and_training_hides_some(corpus):
-    rows = corpus.examples["captions"] * 20
-    train = EpochBatches(rows, None, SETTINGS, 2)
-    shown = torch.cat([train[number]["photo_mask"] for number in range(len(train))]).float().mean().item()
-    assert shown == pytest.approx(1 - SETTINGS.null_photo, abs=0.05)
-    still = EpochBatches(rows, None, SETTINGS, 2, train=False)
-    assert all(
-        still[number]["photo_mask"].all() and still[number]["concept_mask"].all() for number in range(len(still))
+def test_photos_with_several_rows_are_one_photo(tokenizer, tmp_path):
+    rows = stair_rows(3)
+    features = datasets.Features(
+        {"image": datasets.Image(), "image_id": datasets.Value("int64"), "caption": datasets.Value("string")}
     )
+    one_a_caption = [
+        {"image": row["image"], "image_id": row["image_id"], "caption": caption}
+        for row in rows
+        for caption in row["captions"]
+    ]
+    folder = write_corpus(tmp_path / "stair", features, train=one_a_caption, validation=one_a_caption[:1])
+    corpus = open_corpus([folder], "train", tokenizer, ["stair"])
+    assert len(corpus.examples["stair"]) == 15 and len(corpus.photos) == 3
 
 
-def test_cached_features_equal_the_encoder_on_the_same_view(corpus, tokenizer, tmp_path):
-    model = tiny_model(tokenizer)
-    views = PhotoViews(corpus.photo_paths[:5], tiny_processor(tokenizer).image_processor)
-    cache = FeatureCache.build(model, views, 3, tmp_path, batch_size=4)
-    again = FeatureCache.build(model, views, 3, tmp_path)
-    for index, view in ((0, 0), (4, 1), (2, 2)):
-        with torch.no_grad():
-            fresh = model.encoder(views[index, view][None])
-        rows = cache.rows(np.array([index]), np.array([view]))
-        torch.testing.assert_close(rows["pooler_output"], fresh.pooler_output, rtol=0.05, atol=0.02)
-        torch.testing.assert_close(rows["last_hidden_state"], fresh.last_hidden_state, rtol=0.05, atol=0.02)
-    assert np.array_equal(again.regions, cache.regions)
+def test_the_starter_as_parquet_has_the_same_texts_as_its_folder(shapes, tokenizer, tmp_path):
+    build_starter(shapes, tmp_path / "parquet", card=CARD)
+    sources = ["captions", "plain", "witty"]
+    folder, parquet = (open_corpus([each], "train", tokenizer, sources) for each in (shapes, tmp_path / "parquet"))
+    for source in sources:
+        assert [(e.text, e.label_ids) for e in folder.examples[source]] == [
+            (e.text, e.label_ids) for e in parquet.examples[source]
+        ]
+    assert len(folder.photos) == len(parquet.photos)
 
 
-def test_views_are_the_same_each_time_and_differ_from_each_other(corpus, tokenizer):
-    views = PhotoViews(corpus.photo_paths[:1], tiny_processor(tokenizer).image_processor, seed=1)
-    pictures = [views[0, view] for view in range(4)]
-    assert all(torch.equal(views[0, view], pictures[view]) for view in range(4))
-    assert torch.equal(pictures[1], pictures[0].flip(-1))
-    assert not torch.equal(pictures[2], pictures[3])
+def test_validation_has_no_photo_and_no_text_of_train(shapes, tokenizer):
+    train, validation = (open_corpus([shapes], split, tokenizer, STARTER) for split in ("train", "validation"))
+    assert not set(validation.photos) & set(train.photos)
+    assert len(validation.examples["casual"]) == 0
+    assert len(validation.examples["plain"]) > 0
 
 
-def test_an_unreadable_photo_is_named(tokenizer, tmp_path):
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no photo")
-    views = PhotoViews([broken], tiny_processor(tokenizer).image_processor)
-    with pytest.raises(PhotoError, match=r"broken\.jpg"):
-        views[0, 0]
-
-
-def taught_cache(corpus, tokenizer) -> tuple[FeatureCache, list[list[int]]]:
-    """Return made features whose likeliest concept is always the first of three words, and the words' tokens."""
-    photos = len(corpus.photo_paths)
-    ids = np.tile(np.arange(2), (photos, 1, 1))
-    log_probs = np.log(np.full((photos, 1, 2), 0.5, np.float32))
-    features = np.zeros((photos, 1, 4, 8), np.float16), np.zeros((photos, 1, 8), np.float16)
-    # What every caption of the drawn shapes has in it, and two words that none has.
-    words = [list(corpus.examples["captions"][0].label_ids[-3:-2]), tokenizer.encode("猫"), tokenizer.encode("犬犬")]
-    return FeatureCache(*features, concepts=(ids, log_probs)), words
-
-
-def test_a_swapped_animal_changes_in_the_text_and_in_the_concepts_alike(corpus, tokenizer):
-    cache, words = taught_cache(corpus, tokenizer)
-    settings = BatchSettings(batch_size=16, max_length=30, null_photo=0, hidden_concepts=1, swapped_concept=1)
-    rows = [row for row in corpus.examples["captions"] if words[0][0] in row.label_ids]
-    batches = EpochBatches(rows, cache, settings, 2, concept_words=words)
-    newly_named = Counter()
-    for number in range(len(batches)):
-        batch = batches[number]
-        for place, index in enumerate(batches.batches[number]):
-            text = [token for token in batch["labels"][place].tolist() if token != -100]
-            concept = int(batch["concept_ids"][place, 0])
-            expected = []
-            for token in rows[index].label_ids:
-                expected += words[concept] if [token] == words[0] else [token]
-            assert text == expected
-            assert batch["concept_mask"][place].tolist() == [True, False]
-            assert batch["concept_log_probs"][place, 0].exp() >= 0.4
-            newly_named[concept] += 1
-    assert set(newly_named) == {0, 1, 2}
-
-
-def test_swapping_leaves_the_cache_and_texts_without_an_animal_as_they_are(corpus, tokenizer):
-    cache, words = taught_cache(corpus, tokenizer)
-    before = cache.concepts[0].copy()
-    settings = BatchSettings(batch_size=16, max_length=30, null_photo=0, hidden_concepts=0, swapped_concept=1)
-    plain = BatchSettings(batch_size=16, max_length=30, null_photo=0, hidden_concepts=0)
-    unnamed = [row for row in corpus.examples["plain"] if words[0][0] not in row.label_ids]
-    swapped, kept = (EpochBatches(unnamed, cache, each, 2, concept_words=words[:1]) for each in (settings, plain))
-    assert all(torch.equal(swapped[0][name], kept[0][name]) for name in ("labels", "concept_ids", "concept_log_probs"))
-    assert np.array_equal(cache.concepts[0], before)
-
-
-def test_a_corpus_without_casual_text_is_read_without_it_and_says_so(folder, tokenizer, tmp_path):
+def test_what_no_corpus_has_is_said_and_training_goes_on_without_it(shapes, tokenizer, tmp_path):
     for name in ("starter.jsonl", "photos"):
-        (tmp_path / name).symlink_to(folder / name)
-    whole, part = (Corpus(each, "train", tokenizer, SOURCES) for each in (folder, tmp_path))
-    assert (whole.missing, part.missing) == ([], ["casual_text.txt.gz"])
-    assert part.examples == whole.examples | {"casual": []}
+        (tmp_path / name).symlink_to(shapes / name)
+    whole, part = (open_corpus([each], "train", tokenizer, STARTER) for each in (shapes, tmp_path))
+    assert whole.missing == []
+    assert part.missing == ["No corpus has casual_text.txt.gz: train goes on without casual."]
+    for source in STARTER[1:]:
+        assert list(part.examples[source]) == list(whole.examples[source])
+    assert len(part.examples["casual"]) == 0
+    posts = open_corpus([shapes], "train", tokenizer, ["plain", "posts"])
+    assert posts.missing == ["No corpus has texts of posts: train goes on without posts."]
+    with pytest.raises(ValueError, match=r"No corpus has texts of stair, posts for train; name one that has\."):
+        open_corpus([shapes], "train", tokenizer, ["stair", "posts"])
+
+
+def test_a_corpus_that_holds_out_its_own_validation_says_so(tokenizer, tmp_path):
+    folder = write_corpus(tmp_path / "posts", POSTS, train=post_rows(60))
+    validation = open_corpus([folder], "validation", tokenizer, ["posts"])
+    train = open_corpus([folder], "train", tokenizer, ["posts"])
+    assert validation.missing == [
+        f"{folder} has no validation split: 5% of its train split are kept for it, by ids.",
+    ]
+    assert len(train.examples["posts"]) + len(validation.examples["posts"]) == 60
+
+
+def test_a_limit_takes_the_first_rows_of_each_corpus_streamed_or_not(stair, posts, shapes, tokenizer):
+    sources = ["stair", "posts", "plain"]
+    local, streamed = (
+        open_corpus([stair, posts, shapes], "validation", tokenizer, sources, streaming=streaming, limit=3)
+        for streaming in (False, True)
+    )
+    assert streamed.streams == []
+    for source in sources:
+        assert list(local.examples[source]) == list(streamed.examples[source])
+    assert len(local.examples["stair"]) == 15 and len(local.examples["posts"]) == 3
+    assert [str(photo) for photo in local.photos] == [str(photo) for photo in streamed.photos]
+
+
+def test_a_selection_of_examples_is_a_sequence_of_them(shapes, tokenizer):
+    examples = open_corpus([shapes], "train", tokenizer, ["plain"]).examples["plain"]
+    assert [example.text for example in examples[3:6]] == [examples[place].text for place in (3, 4, 5)]
+    assert examples[-1] == list(examples)[-1]
+    assert all(example.weight == 1.0 for example in examples)
+    with pytest.raises(IndexError):
+        examples[len(examples)]
+
+
+def test_half_of_an_emoji_survives_the_arrays(tokenizer, tmp_path):
+    # Parquet can't hold one, but a starter's JSON can.
+    draw_corpus(tmp_path, photos_a_kind=8)
+    path = tmp_path / "starter.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace("がある", "\\ud83d"), encoding="utf-8")
+    captions = open_corpus([tmp_path], "train", tokenizer, ["captions"]).examples["captions"]
+    assert all(example.text.endswith("\ud83d") for example in captions)
+
+
+def test_a_bad_row_is_left_out_of_a_corpus_or_ends_it(tokenizer, tmp_path):
+    rows = post_rows(4)
+    rows[2]["weight"] = float("inf")
+    folder = write_corpus(tmp_path / "posts", POSTS, train=rows, validation=post_rows(1, first=9))
+    with pytest.raises(ValueError, match=r"media_key 3_2, text 0: The weight inf is no number"):
+        open_corpus([folder], "train", tokenizer, ["posts"])
+    corpus = open_corpus([folder], "train", tokenizer, ["posts"], bad_rows=BadRows("skip"))
+    assert [example.text for example in corpus.examples["posts"]] == [rows[n]["text"] for n in (0, 1, 3)]
+    assert len(corpus.photos) == 3

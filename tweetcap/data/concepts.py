@@ -88,12 +88,7 @@ def teach_concepts(
         concept ids and log-probabilities, each (photos, views, concepts), as `TweetCapEncoder.find_concepts` gives.
     """
     features = torch.from_numpy(np.asarray(pooled, dtype=np.float32))
-    known = 1 + max(row for rows in concepts().values() for row in rows)
-    more = encoder.class_head.out_features - known
-    start = {
-        name: torch.cat([rows[:known], rows[:known].mean(0, keepdim=True).expand(more, *rows.shape[1:])])
-        for name, rows in classifier.state_dict().items()
-    }
+    start = first_rows(encoder, classifier)
     folds = torch.from_numpy(np.random.default_rng(seed).integers(FOLDS, size=len(features)))
     shape = (*features.shape[:2], encoder.num_concepts)
     ids, log_probs = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
@@ -108,6 +103,16 @@ def teach_concepts(
         ids[mine], log_probs[mine] = (part.view(-1, *shape[1:]).numpy() for part in found)
     _fit(encoder, start, features, labels, labels.weight, seed)
     return ids, log_probs
+
+
+def first_rows(encoder: TweetCapEncoder, classifier: nn.Linear) -> dict[str, torch.Tensor]:
+    """Return where the class rows begin, as a state of `class_head`: ImageNet's animals, their mean for all others."""
+    known = 1 + max(row for rows in concepts().values() for row in rows)
+    more = encoder.class_head.out_features - known
+    return {
+        name: torch.cat([rows[:known], rows[:known].mean(0, keepdim=True).expand(more, *rows.shape[1:])])
+        for name, rows in classifier.state_dict().items()
+    }
 
 
 def _fit(

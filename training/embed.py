@@ -1,7 +1,7 @@
-"""Turn a trained checkpoint into the embedded one: weights, vocabulary, the hashes of every training text, the card.
+"""Turn a trained checkpoint into the embedded one: weights, vocabulary, hashes of the training texts, the card.
 
-python training/embed.py --checkpoint runs/starter/best --corpus CORPUS \
-    --metrics runs/starter/evaluation/metrics.json --output tweetcap/checkpoint
+python training/embed.py --checkpoint runs/starter/best --metrics runs/starter/evaluation/metrics.json \
+    --output tweetcap/checkpoint
 """
 
 import json
@@ -12,17 +12,14 @@ from typing import Annotated
 import typer
 
 from tweetcap.commands.terminal import sentences
-from tweetcap.data.starter import read_training_texts
 from tweetcap.publish.card import CARD, METRICS, build_card, read_metrics
-from tweetcap.write.filters import SeenTexts
-from tweetcap.write.writer import CHECKPOINT_FILES, SEEN_TEXTS
+from tweetcap.write.writer import CHECKPOINT_FILES
 
 CORPUS = "animal_tweets_starter"  # as it is called where it is published, wherever it lies here
 
 
 def main(
     checkpoint: Annotated[Path, typer.Option(help="Folder that train.py wrote.")],
-    corpus: Annotated[Path, typer.Option(help="The corpus it was trained on.")],
     output: Annotated[Path, typer.Option(help="Folder of the embedded checkpoint; its notes.md stays.")],
     metrics: Annotated[
         Path | None, typer.Option(help="What `tweetcap evaluate` measured of the checkpoint, for the card.")
@@ -33,9 +30,7 @@ def main(
         output.mkdir(parents=True, exist_ok=True)
         # The package has the network's code; a second copy beside the weights could only drift from it.
         for name in CHECKPOINT_FILES:
-            if name != SEEN_TEXTS:
-                shutil.copyfile(checkpoint / name, output / name)
-        SeenTexts.from_texts(read_training_texts(corpus)).save(output / SEEN_TEXTS)
+            shutil.copyfile(checkpoint / name, output / name)
         (output / METRICS).unlink(missing_ok=True)  # those of the checkpoint before
         found = read_metrics(metrics, output) | {"corpus": CORPUS} if metrics else None
         if found:

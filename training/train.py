@@ -3,540 +3,611 @@
     accelerate launch training/train.py --config training/configs/starter.yaml \\
         --corpus CORPUS --tokenizer runs/tokenizer --output runs/starter
 
-The output folder holds `config.yaml` (the run as it was), `best/` (a checkpoint to use), one folder a finished stage,
-`last/` (to go on after a cut: run the same command again), `history.jsonl`, `curves.png` and TensorBoard logs.
+The output folder holds `best/` (a checkpoint to use), one folder a finished stage, `samples.html`, a tracker's logs and
+what `run_folder.py` lists. Run the same command again after a cut.
 """
 
-import inspect
+import functools
+import importlib.util
+import itertools
 import json
 import math
-import shutil
-from dataclasses import fields, replace
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import typer
-import yaml
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-from accelerate.utils import ProjectConfiguration, set_seed
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from accelerate.utils import ProjectConfiguration, gather_object, parse_flag_from_env, set_seed
+from networks import average_weights, build_model, build_optimizer, imagenet_weights, set_rate
+from objectives import (
+    CiderReward,
+    count_tokens,
+    judged_texts,
+    own_words,
+    text_weights,
+    to_inputs,
+    unusable_texts,
+)
+from run_config import RunConfig, Stage, choose_stages, read_config, save_config
+from run_folder import (
+    LAST,
+    LEFT_OUT,
+    LOSSES,
+    PROGRESS,
+    STATE,
+    Progress,
+    add_to_history,
+    append_row,
+    read_progress,
+    replace_folder,
+    trim_losses,
+)
+from samples import Samples
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
 
+from tweetcap.data.animals import concepts
+from tweetcap.data.batches import BatchSettings, EpochBatches, StreamedBatches, epoch_batches, load_batches
 from tweetcap.data.concepts import concept_words, label_photos, teach_concepts
-from tweetcap.data.examples import PHOTO_SOURCES, SOURCES, BatchSettings, Corpus, EpochBatches, epoch_examples
+from tweetcap.data.examples import NO_PHOTO, Corpus, open_corpus
 from tweetcap.data.features import FeatureCache, PhotoViews, supports_bfloat16
+from tweetcap.data.tables import BadRows
 from tweetcap.model import (
-    TweetCapConfig,
-    TweetCapEncoderOutput,
+    CAPTION_TONE,
     TweetCapForConditionalGeneration,
     TweetCapImageProcessor,
     TweetCapProcessor,
     TweetCapTokenizer,
     save_checkpoint,
 )
+from tweetcap.write.filters import SeenTexts
+from tweetcap.write.writer import SEEN_TEXTS
+
+STEPS_A_LOG = 20
+MOST_BAD_STEPS = 20  # in a row, before a run that skips them ends all the same
+LONGEST_WAIT = timedelta(hours=12)  # one process encodes all photos while the others wait
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Stage(Section):
-    """One stretch of training with its own data and learning rate.
-
-    Attributes:
-        name: names the stage's folder.
-        sources: source → how many times an epoch goes through it; 0.5 is a fresh random half.
-        photos: False reads every text with the null memory.
-        epochs: at most; `patience` epochs without a better validation end it sooner.
-        learning_rate: highest rate of AdamW for the decoder; a cosine leads to zero after `warmup` of the steps.
-        encoder_learning_rate: 0 leaves the CNN frozen, and its features are cached.
-        swapped_concept: probability that a text's animal and its concept become another animal.
-        choose_by: validation sources whose mean nats a token choose the best epoch.
-    """
-
-    name: str
-    sources: dict[str, float]
-    photos: bool = True
-    epochs: int
-    learning_rate: float
-    encoder_learning_rate: float = 0.0
-    warmup: float = 0.05
-    weight_decay: float = 0.02
-    dropout: float = 0.2
-    label_smoothing: float = 0.05
-    clip: float = 1.0
-    patience: int = 3
-    swapped_concept: float = 0.0
-    choose_by: list[str]
-
-
-class RunConfig(Section):
-    """A whole run; read from YAML, saved beside the checkpoint."""
-
-    seed: int = 0
-    encoder: str = "tf_efficientnet_lite2"
-    encoder_weights: str | None = Field(None, description="registry package with ImageNet weights; None is random")
-    image_size: int = 260
-    views: int = 4
-    accumulate: int = 1
-    workers: int = 1
-    model: dict[str, Any] = {}
-    batches: dict[str, Any] = {}
-    stages: list[Stage]
-
-
-def read_config(path: Path, overrides: list[str]) -> RunConfig:
-    """Return the run that a YAML file and `dotted.path=value` overrides describe.
-
-    Raises:
-        typer.BadParameter: in one sentence, for a file or an override that describes none.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for override in overrides:
-            place, _, value = override.partition("=")
-            *parents, last = place.split(".")
-            node = tree
-            for key in parents:
-                node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
-            node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
-        config = RunConfig(**tree)
-        known = {
-            "source": ({source for stage in config.stages for source in stage.sources}, SOURCES),
-            "choose_by": ({source for stage in config.stages for source in stage.choose_by}, PHOTO_SOURCES),
-            "model": (set(config.model), set(inspect.signature(TweetCapConfig).parameters) - {"kwargs"}),
-            "batches": (set(config.batches), {field.name for field in fields(BatchSettings)} - {"swapped_concept"}),
-        }
-        for name, (given, possible) in known.items():
-            if given - set(possible):
-                unknown = min(given - set(possible))
-                raise ValueError(f"{name} {unknown!r} is unknown; choose from {', '.join(sorted(possible))}")
-        return config
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise typer.BadParameter(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError) as error:
-        raise typer.BadParameter(f"{path} is no training config: {error}.") from error
-
-
-def build_model(config: RunConfig, corpus: Path, tokenizer: TweetCapTokenizer) -> TweetCapForConditionalGeneration:
-    """Return a fresh model, its encoder with ImageNet weights where the config names them.
-
-    Args:
-        corpus: the animals of its photos are the concepts, beside ImageNet's.
-    """
-    concept_map = concept_words(corpus) if config.encoder_weights else {}
-    # The last row belongs to photos without an animal.
-    num_classes = 2 + max(row for rows in concept_map.values() for row in rows) if concept_map else 0
-    model_config = TweetCapConfig(
-        vocab_size=len(tokenizer),
-        encoder_name=config.encoder,
-        concept_classes=list(concept_map.values()),
-        concept_token_ids=[tokenizer.encode(word) for word in concept_map],
-        num_classes=num_classes,
-        **config.model,
-    )
-    model = TweetCapForConditionalGeneration(model_config)
-    if config.encoder_weights:
-        cnn, _ = imagenet_weights(config)
-        model.encoder.cnn.load_state_dict(cnn)
-    return model
-
-
-def imagenet_weights(config: RunConfig) -> tuple[dict[str, torch.Tensor], torch.nn.Linear]:
-    """Return the CNN's ImageNet weights and ImageNet's classifier, from the registry package that ships them.
-
-    The package's state dict has other names than timm's, but the same entries in the same order.
-
-    Raises:
-        ValueError: where number or shape of the entries differ.
-    """
-    import importlib
-
-    import timm
-
-    encoder, package = config.encoder, config.encoder_weights
-    module = importlib.import_module(package)
-    model_file = next(value for name, value in vars(module).items() if name.endswith("ModelFile"))
-    state = torch.load(model_file.get_model_file_path(), weights_only=True, map_location="cpu")
-    whole = timm.create_model(encoder, pretrained=False)
-    names = list(whole.state_dict())
-    if len(names) != len(state):
-        raise ValueError(f"{package} has {len(state)} tensors, {encoder} {len(names)}; choose the matching package.")
-    whole.load_state_dict(dict(zip(names, state.values(), strict=True)))
-    classifier = whole.get_classifier()
-    whole.reset_classifier(0)
-    return whole.state_dict(), classifier
-
-
-def to_inputs(model: TweetCapForConditionalGeneration, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """Return the model's keyword arguments for a batch: photos encoded (or taken from the cache), concepts hidden."""
-    inputs = {"labels": batch["labels"], "photo_mask": batch["photo_mask"], "use_cache": False}
-    if "pixel_values" in batch:
-        outputs = model.encoder(batch["pixel_values"])
-    elif "pooler_output" in batch:
-        pooled = batch["pooler_output"]
-        if "concept_ids" in batch:
-            found = batch["concept_ids"], batch["concept_log_probs"]
-        else:
-            found = model.encoder.find_concepts(pooled)
-        outputs = TweetCapEncoderOutput(batch["last_hidden_state"], pooled, *found)
-    else:
-        return inputs
-    if outputs.concept_log_probs is not None:
-        outputs.concept_log_probs = outputs.concept_log_probs.masked_fill(~batch["concept_mask"], -math.inf)
-    return inputs | {"encoder_outputs": outputs}
+class RunError(ValueError):
+    """The run can't go on; the message is one sentence that says why and what to do."""
 
 
 @torch.no_grad()
-def evaluate(model, corpus: Corpus, photos, settings: BatchSettings, accelerator: Accelerator) -> dict[str, float]:
-    """Return validation nats a token (end token counted, tone and register not) by source, `…/null` without photo."""
+def evaluate(
+    model: TweetCapForConditionalGeneration,
+    corpus: Corpus,
+    photos: FeatureCache | PhotoViews | None,
+    settings: BatchSettings,
+    accelerator: Accelerator,
+    bad_rows: BadRows,
+) -> dict[str, float]:
+    """Return validation nats a token (end token counted, tone and register not) by source, `…/null` without photo.
+
+    A source without rows is left out. The model is left in evaluation mode.
+    """
     model.eval()
+    processes = {"process": accelerator.process_index, "processes": accelerator.num_processes}
     totals = {}
     for source, examples in corpus.examples.items():
+        if not len(examples):
+            continue
         batches = EpochBatches(examples, photos, settings, model.config.num_concepts, train=False)
-        for suffix in ("", "/null"):
-            nats = tokens = 0.0
-            for number in range(accelerator.process_index, len(batches), accelerator.num_processes):
-                batch = {name: tensor.to(accelerator.device) for name, tensor in batches[number].items()}
-                if suffix:
-                    batch["photo_mask"] = torch.zeros_like(batch["photo_mask"])
-                labels = batch["labels"]
-                positions = torch.arange(labels.shape[1], device=labels.device)
-                labels = labels.masked_fill(positions < batch["prompt_lengths"][:, None], -100)
-                with accelerator.autocast():
-                    logits = model(**to_inputs(model, batch)).logits
-                nats += F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum").item()
-                tokens += (labels != -100).sum().item()
-            summed = accelerator.reduce(torch.tensor([nats, tokens], device=accelerator.device, dtype=torch.float64))
-            totals[source + suffix] = (summed[0] / summed[1].clamp_min(1)).item()
-    model.train()
-    model.encoder.eval()
+        sums = torch.zeros(2, 2, dtype=torch.float64, device=accelerator.device)  # with photo, null × nats, tokens
+        for batch in load_batches(batches, **processes, drop_last=False, bad_rows=bad_rows):
+            batch = to_device(batch, accelerator.device)
+            labels = batch["labels"]
+            places = torch.arange(labels.shape[1], device=labels.device)
+            counted = labels.masked_fill(places < batch["prompt_lengths"][:, None], -100)
+            with accelerator.autocast():
+                asked = to_inputs(model, batch) | {"labels": None, "decoder_input_ids": model.shift_right(labels)}
+                for row, outputs in zip(sums, (asked.get("encoder_outputs"), None), strict=True):
+                    logits = model(**asked | {"encoder_outputs": outputs}).logits.float()
+                    row[0] += F.cross_entropy(logits.flatten(0, 1), counted.flatten(), reduction="sum")
+                    row[1] += (counted != -100).sum()
+        sums = accelerator.reduce(sums)
+        totals[source], totals[f"{source}/null"] = (sums[:, 0] / sums[:, 1].clamp_min(1)).tolist()
     return totals
 
 
-def set_rate(optimizer, step: int, warmup: int, total: int) -> float:
-    """Set every group's rate for a step and return the factor: linear warm-up, then a cosine to zero.
-
-    The rate depends on the step alone, so there is no scheduler whose state could be lost in a cut.
-    """
-    if step < warmup:
-        factor = (step + 1) / warmup
-    else:
-        factor = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
-    for group in optimizer.param_groups:
-        group["lr"] = factor * group["highest_lr"]
-    return factor
-
-
-def build_optimizer(model: TweetCapForConditionalGeneration, stage: Stage) -> torch.optim.AdamW:
-    """Return AdamW with weight decay on matrices only, and the thawed encoder at its own rate."""
-    thawed = stage.encoder_learning_rate > 0
-    model.encoder.requires_grad_(False)
-    model.encoder.cnn.requires_grad_(thawed)  # the class rows stay: concepts are ImageNet's
-    decoder = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
-    parts = [(decoder, stage.learning_rate)]
-    if thawed:
-        parts.append((list(model.encoder.cnn.parameters()), stage.encoder_learning_rate))
-    groups = []
-    for parameters, rate in parts:
-        matrices, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
-        groups.append({"params": matrices, "highest_lr": rate, "weight_decay": stage.weight_decay})
-        groups.append({"params": others, "highest_lr": rate, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-class Progress:
-    """Where a run is: what has to survive a cut beside weights, optimiser and random states."""
-
-    def __init__(self):
-        self.stage = self.epoch = self.batch = self.step = self.bad_epochs = 0
-        self.best = math.inf
-
-    def state_dict(self) -> dict:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict) -> None:
-        vars(self).update(state)
-
-    def next_stage(self) -> None:
-        self.stage += 1
-        self.epoch = self.batch = self.step = self.bad_epochs = 0
-        self.best = math.inf
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
 
 class Run:
-    """One run in one output folder."""
+    """One run in one output folder.
+
+    Args:
+        start: checkpoint to begin from; its architecture counts.
+
+    Raises:
+        ValueError: corpus, checkpoint, tokenizer and config don't fit together; one sentence.
+    """
 
     def __init__(
         self,
         config: RunConfig,
-        corpus: Path,
+        corpora: list[str],
         tokenizer: Path,
         output: Path,
         save_every: int,
         start: Path | None,
+        tracker: str,
     ):
-        kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if supports_bfloat16(PartialState().device) else "no",
-            gradient_accumulation_steps=config.accumulate,
-            log_with="tensorboard",
-            project_config=ProjectConfiguration(project_dir=output, logging_dir=output),
-            kwargs_handlers=[kwargs],
+        bf16 = config.mixed_precision == "bf16" or (
+            config.mixed_precision == "auto" and supports_bfloat16(PartialState().device)
         )
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if bf16 else "no",
+            gradient_accumulation_steps=config.batches_per_step // PartialState().num_processes,
+            log_with=None if tracker == "none" else tracker,
+            project_config=ProjectConfiguration(project_dir=output, logging_dir=output),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self.accumulate = self.accelerator.gradient_accumulation_steps
         set_seed(config.seed)
-        self.config, self.folder, self.output, self.save_every = config, corpus, output, save_every
+        if self.accelerator.device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        self.config, self.output, self.save_every, self.tracker = config, output, save_every, tracker
         size = {"height": config.image_size, "width": config.image_size}
         self.processor = TweetCapProcessor(
             TweetCapImageProcessor(size=size), TweetCapTokenizer.from_pretrained(tokenizer)
         )
+        self.settings = BatchSettings(**config.batches)
+        self.bad_rows = BadRows(config.bad_rows, path=output / LEFT_OUT)
+        self.corpora = {
+            split: open_corpus(
+                corpora,
+                split,
+                self.processor.tokenizer,
+                list(dict.fromkeys(source for stage in config.stages for source in getattr(stage, names))),
+                streaming=config.streaming,
+                limit=limit,
+                bad_rows=self.bad_rows,
+            )
+            for split, names, limit in (
+                ("train", "sources", None),
+                ("validation", "choose_by", config.validation_rows),
+            )
+        }
+        if self.accelerator.is_main_process:
+            for sentence in self.corpora["train"].missing:
+                tqdm.write(sentence)
+        # Concepts are those of the first corpus that says which animal a photo shows.
+        labelled = self.corpora["train"].starter_folders[:1]
+        self.concepts = {}
+        if config.encoder_weights:
+            self.concepts = concept_words(labelled[0]) if labelled else concepts()
+        for stage in config.stages:
+            if not any(len(self.corpora["validation"].examples[source]) for source in stage.choose_by):
+                raise ValueError(
+                    f"No corpus has validation rows of {', '.join(stage.choose_by)}, by which stage {stage.name} "
+                    "chooses its best epoch; give such a --corpus or another choose_by."
+                )
         if start:
+            if not start.is_dir():
+                raise ValueError(f"--start {start} is no folder; give one that train.py wrote.")
             self.model = TweetCapForConditionalGeneration.from_pretrained(start)
         else:
-            self.model = build_model(config, corpus, self.processor.tokenizer)
+            self.model = build_model(config, self.concepts, self.processor.tokenizer)
         if self.model.config.vocab_size != len(self.processor.tokenizer):
             raise ValueError(
                 f"{start} has {self.model.config.vocab_size} tokens, {tokenizer} {len(self.processor.tokenizer)}; "
                 "give the checkpoint as --tokenizer too."
             )
         self.model.encoder.to(memory_format=torch.channels_last)
-        self.settings = BatchSettings(**config.batches)
-        sources = list(dict.fromkeys(source for stage in config.stages for source in stage.sources))
-        chosen = list(dict.fromkeys(source for stage in config.stages for source in stage.choose_by))
-        self.corpora = {
-            "train": Corpus(corpus, "train", self.processor.tokenizer, sources),
-            "validation": Corpus(corpus, "validation", self.processor.tokenizer, chosen),
-        }
-        for name in self.corpora["train"].missing:
-            tqdm.write(f"{corpus} has no {name}: training goes on without it.")
+        start_seen = start / SEEN_TEXTS if start else None
+        self.start_seen = SeenTexts.load(start_seen) if start_seen and start_seen.is_file() else None
+        self.samples = None
+        if self.accelerator.is_main_process:
+            photos = self.corpora["validation"].photos
+            self.samples = Samples(output, photos, self.processor, config.sample_photos)
         self.progress = Progress()
 
     def photos_of(self, split: str, stage: Stage) -> FeatureCache | PhotoViews | None:
+        """Return what a stage reads photos from; a frozen encoder reads each view of each photo once, and is taught."""
         corpus = self.corpora[split]
-        if not corpus.photo_paths or (split == "train" and not stage.photos):
+        streams = split == "train" and corpus.streams
+        if (not corpus.photos and not streams) or (split == "train" and not stage.photos):
             return None
-        views = PhotoViews(corpus.photo_paths, self.processor.image_processor, self.config.seed)
-        if stage.encoder_learning_rate > 0:
+        views = PhotoViews(corpus.photos, self.processor.image_processor, self.config.seed)
+        if stage.encoder_learning_rate > 0 or streams:
             return views
         count = self.config.views if split == "train" else 1
-        model = self.accelerator.unwrap_model(self.model)
         with self.accelerator.main_process_first():
-            cache = FeatureCache.build(model, views, count, self.output.parent / "features")
-        if split == "train" and self.config.encoder_weights:
+            cache = FeatureCache.build(
+                self.model,
+                views,
+                count,
+                self.output.parent / "features",
+                workers=self.config.workers,
+                bad_rows=self.bad_rows,
+            )
+        if split == "train" and self.concepts and corpus.starter_folders:
             _, classifier = imagenet_weights(self.config)
-            labels = label_photos(self.folder, corpus.photo_paths, list(concept_words(self.folder)))
-            cache.concepts = teach_concepts(model.encoder, classifier, cache.pooled, labels, self.config.seed)
+            labels = label_photos(corpus.starter_folders[0], corpus.photos, list(self.concepts))
+            cache.concepts = teach_concepts(self.model.encoder, classifier, cache.pooled, labels, self.config.seed)
         return cache
 
     def train(self) -> None:
-        accelerator = self.accelerator
-        self.output.mkdir(parents=True, exist_ok=True)
-        self.model.to(accelerator.device)
-        accelerator.init_trackers("tensorboard")
-        last, old = self.output / "last", self.output / "last.old"
-        if old.exists() and not last.exists():
-            old.rename(last)  # the run was cut between two renames
-        resumed = (last / "progress.json").exists()
-        if resumed:
-            self.progress.load_state_dict(json.loads((last / "progress.json").read_text()))
+        with self.accelerator.main_process_first():
+            saved = read_progress(self.output)
+        if len({json.dumps(each) for each in gather_object([saved])}) > 1:
+            raise RunError(f"{self.output} is not the same folder on all machines; put it on a shared file system.")
+        if saved:
+            self.progress.load_state_dict(saved)
+        self.model.to(self.accelerator.device)
+        if self.accelerator.is_main_process:
+            trim_losses(self.output, self.progress.all_steps)
+        self.start_tracker()
+        resume_from = self.output / LAST if saved else None
         while self.progress.stage < len(self.config.stages):
-            self.train_stage(self.config.stages[self.progress.stage], last if resumed else None)
-            resumed = False
+            self.train_stage(self.config.stages[self.progress.stage], resume_from)
+            resume_from = None
             self.progress.next_stage()
-        accelerator.end_training()
+        self.accelerator.end_training()
+
+    def start_tracker(self) -> None:
+        # TensorBoard's project is a folder in the output; it hides what a cut run logged behind its last save.
+        project = "tensorboard" if self.tracker == "tensorboard" else "tweetcap"
+        options = {
+            "tensorboard": {"purge_step": self.progress.all_steps},
+            "trackio": {"name": self.output.name},
+            "wandb": {"name": self.output.name, "dir": str(self.output)},
+        }
+        config = None if self.tracker == "tensorboard" else self.config.model_dump()
+        self.accelerator.init_trackers(project, config, init_kwargs=options)
 
     def train_stage(self, stage: Stage, resume_from: Path | None) -> None:
-        accelerator, progress, config = self.accelerator, self.progress, self.config
-        plain = self.model
+        accelerator, progress, plain = self.accelerator, self.progress, self.model
         plain.config.dropout = stage.dropout
         optimizer = build_optimizer(plain, stage)
-        epoch_length = len(self.batches(stage, 0, None)) // accelerator.num_processes
-        # No accumulation reaches over the end of an epoch, where the run may be cut.
-        epoch_length -= epoch_length % config.accumulate
-        if not epoch_length:
-            raise ValueError(f"Stage {stage.name} has too few texts for one step; lower batch_size or accumulate.")
-        total = stage.epochs * epoch_length // config.accumulate
+        average = average_weights(plain, stage.ema) if stage.ema else None
+        steps = self.steps_an_epoch(stage)
+        total = stage.epochs * steps
         warmup = max(1, round(stage.warmup * total))
         model, optimizer = accelerator.prepare(plain, optimizer)
         if resume_from:
-            accelerator.load_state(resume_from / "state")
+            self.load_state(resume_from, optimizer, average)
         photos = self.photos_of("train", stage)  # only now: an earlier stage may have thawed the encoder
         validation_photos = self.photos_of("validation", stage)
-        plain.train()
-        plain.encoder.eval()  # thawed or not, batch statistics stay ImageNet's: ours are too few to replace them
+        if average and plain.config.num_concepts:
+            # They may have been taught just now, behind the average's back.
+            average.module.encoder.class_head.load_state_dict(plain.encoder.class_head.state_dict())
+        reward = self.reward(stage)
+        to_training(plain)
+        skipped = 0
         while progress.epoch < stage.epochs and progress.bad_epochs < stage.patience:
-            batches = self.batches(stage, progress.epoch, photos)
-            mine = range(accelerator.process_index, epoch_length * accelerator.num_processes, accelerator.num_processes)
-            # A loader draws a seed when it starts; from the global generator that would shift dropout after a cut.
-            loader = DataLoader(
-                batches,
-                batch_size=None,
-                sampler=mine[progress.batch :],
-                num_workers=config.workers,
-                generator=torch.Generator(),
-            )
             bar = tqdm(
-                loader,
                 desc=f"{stage.name} {progress.epoch + 1}/{stage.epochs}",
-                initial=progress.batch,
-                total=epoch_length,
+                initial=progress.epoch_step,
+                total=steps,
+                unit="step",
                 disable=not accelerator.is_main_process,
             )
-            for batch in bar:
-                batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
-                with accelerator.accumulate(model):
-                    with accelerator.autocast():
-                        inputs = to_inputs(plain, batch)
-                    loss = model(**inputs, label_smoothing=stage.label_smoothing).loss
-                    if not torch.isfinite(loss):
-                        raise FloatingPointError(
-                            f"The loss of batch {progress.batch} in epoch {progress.epoch} of stage {stage.name} is "
-                            f"{loss.item()}; lower learning_rate or look at its texts."
-                        )
-                    accelerator.backward(loss)
-                    if accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(model.parameters(), stage.clip)
-                    factor = set_rate(optimizer, progress.step, warmup, total)
+            watch = Stopwatch()
+            for group in self.steps(self.batches(stage, progress.epoch, photos), watch):
+                weights = [text_weights(batch, stage.weight_power) for batch in group]
+                tokens = self.mean_tokens(group, weights)
+                factor = set_rate(optimizer, progress.step, warmup, total)
+                own = stage.scheduled_sampling * progress.step / total
+                loss = torch.zeros((), dtype=torch.float64, device=accelerator.device)
+                for place, (batch, weight) in enumerate(zip(group, weights, strict=True)):
+                    self.seed_batch(place)
+                    with accelerator.accumulate(model):
+                        inputs = self.inputs(stage, batch, weight, own, reward)
+                        with accelerator.autocast():
+                            part = model(
+                                **inputs, label_smoothing=stage.label_smoothing, num_items_in_batch=tokens
+                            ).loss
+                        accelerator.backward(part)
+                    loss += part.detach()
+                norm = accelerator.clip_grad_norm_(model.parameters(), stage.clip).item()
+                loss = accelerator.reduce(loss).item() / self.config.batches_per_step
+                if math.isfinite(loss) and math.isfinite(norm):
+                    skipped = 0
                     optimizer.step()
-                    optimizer.zero_grad()
-                    progress.step += accelerator.sync_gradients
-                progress.batch += 1
-                if progress.batch % 20 == 0:
-                    self.log(
-                        {
-                            f"{stage.name}/loss": loss.item(),
-                            f"{stage.name}/rate": factor * stage.learning_rate,
-                        },
-                        bar,
-                    )
-                if self.save_every and progress.batch % self.save_every == 0 and accelerator.sync_gradients:
-                    self.save_state()
+                    if average:
+                        average.update_parameters(plain)
+                else:
+                    skipped += 1
+                    self.on_nan(stage, group, loss, norm, skipped)
+                optimizer.zero_grad()
+                progress.count_step()
+                self.log_step(stage, {"loss": loss, "norm": norm, "rate": factor}, watch, bar)
+                if self.save_every and progress.epoch_step % self.save_every == 0:
+                    self.save_state(optimizer, average)
+            bar.close()
             progress.epoch += 1
-            progress.batch = 0
-            self.validate(stage, plain, validation_photos)
-            self.save_state()
+            progress.epoch_step = 0
+            self.validate(stage, average.module if average else plain, validation_photos)
+            to_training(plain)
+            self.save_state(optimizer, average)
         best = self.output / stage.name
         if best.exists():
             plain.load_state_dict(TweetCapForConditionalGeneration.from_pretrained(best).state_dict())
-        accelerator.free_memory()  # the next stage prepares an optimiser of its own
+        # The next stage prepares an optimiser of its own, and the model without this one's wrapper.
+        accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        accelerator.free_memory()
 
-    def batches(self, stage: Stage, epoch: int, photos) -> EpochBatches:
-        seed = self.config.seed + 1000 * self.progress.stage
-        rows = epoch_examples(self.corpora["train"], stage.sources, seed, epoch)
-        return EpochBatches(
-            rows,
+    # --- Batches ----------------------------------------------------------------------------------
+
+    def batches(self, stage: Stage, epoch: int, photos) -> EpochBatches | StreamedBatches:
+        return epoch_batches(
+            self.corpora["train"],
+            stage.sources,
             photos,
             replace(self.settings, swapped_concept=stage.swapped_concept),
             self.model.config.num_concepts,
-            seed,
+            self.config.seed + 1000 * self.progress.stage,
             epoch,
             concept_words=self.model.config.concept_token_ids,
         )
 
-    def validate(self, stage: Stage, plain, photos) -> None:
+    def steps_an_epoch(self, stage: Stage) -> int:
+        expected = self.batches(stage, 0, None).expected
+        if expected is None:
+            raise RunError(
+                f"Stage {stage.name} streams a corpus whose card has no number of rows, and no rate can be planned; "
+                "add num_examples to the card's splits or set streaming to false."
+            )
+        steps = expected // self.config.batches_per_step
+        if not steps:
+            raise RunError(f"Stage {stage.name} has too few texts for one step; lower batch_size or batches_per_step.")
+        return steps
+
+    def steps(self, batches: EpochBatches | StreamedBatches, watch: "Stopwatch") -> Iterator[list[dict[str, Any]]]:
+        """Yield this process's batches of each step, from where the epoch was left."""
+        accelerator = self.accelerator
+        loader = load_batches(
+            batches,
+            process=accelerator.process_index,
+            processes=accelerator.num_processes,
+            accumulate=self.accumulate,
+            done=self.progress.epoch_step * self.accumulate,
+            workers=self.config.workers,
+            bad_rows=self.bad_rows,
+        )
+        loader = iter(loader)
+        while True:
+            with watch.waiting():
+                group = [to_device(batch, accelerator.device) for batch in itertools.islice(loader, self.accumulate)]
+            if not group:
+                return
+            watch.texts += sum(len(batch["labels"]) for batch in group) * accelerator.num_processes
+            yield group
+
+    def mean_tokens(self, group: list[dict[str, Any]], weights: list[torch.Tensor]) -> torch.Tensor:
+        """Return what a batch's summed loss is divided by.
+
+        That is the step's weighted tokens a batch, over all processes: accelerate and DDP take the mean over batches,
+        and so a token counts alike in a long batch and in a short one.
+        """
+        tokens = sum(map(count_tokens, group, weights))
+        tokens = torch.tensor(tokens, dtype=torch.float64, device=self.accelerator.device)
+        return self.accelerator.reduce(tokens).clamp_min(1) / self.config.batches_per_step
+
+    def seed_batch(self, place: int) -> None:
+        """Seed dropout and drawing for one batch: they depend on the batch alone, not on processes and cuts."""
+        progress, accelerator = self.progress, self.accelerator
+        number = (progress.epoch_step * self.accumulate + place) * accelerator.num_processes + accelerator.process_index
+        key = np.random.SeedSequence((self.config.seed, progress.stage, progress.epoch, number))
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+
+    def inputs(
+        self, stage: Stage, batch: dict[str, Any], weight: torch.Tensor, own: float, reward: CiderReward | None
+    ) -> dict[str, Any]:
+        # Each in an autocast of its own: weights that were cast where no gradient is taken would be cast for good.
+        autocast = self.accelerator.autocast
+        with autocast():
+            inputs = to_inputs(self.model, batch) | {"weights": weight}
+        if own:
+            with autocast():
+                inputs = own_words(self.model, inputs, batch, own)
+        if reward:
+            settings = (stage.self_critical, reward, self.processor.tokenizer, self.settings.max_length)
+            with autocast():
+                inputs = judged_texts(self.model, inputs, batch, *settings)
+        return inputs
+
+    def reward(self, stage: Stage) -> CiderReward | None:
+        """Return how texts of the stage's photos are judged: by all captions of the same photo in training."""
+        if not stage.self_critical:
+            return None
+        corpus = self.corpora["train"]
+        if corpus.streams:
+            raise RunError(f"Stage {stage.name} is self_critical and needs all captions of a photo; don't stream them.")
+        tone = self.processor.tokenizer.prompt_ids(CAPTION_TONE)[1]
+        references: defaultdict[int, list[str]] = defaultdict(list)
+        for examples in corpus.examples.values():
+            for example in examples:
+                if example.photo != NO_PHOTO and example.label_ids[0] == tone:
+                    references[example.photo].append(example.text)
+        try:
+            return CiderReward(references)
+        except ImportError as error:
+            raise RunError(f"self_critical needs {error.name}; pip install pycocoevalcap.") from error
+
+    # --- After a step, after an epoch ---------------------------------------------------------------
+
+    def on_nan(self, stage: Stage, group: list[dict[str, Any]], loss: float, norm: float, skipped: int) -> None:
+        """Name the texts behind a step that isn't a number, and end the run where it shall or must end.
+
+        Every process knows of the step, since loss and gradient are those of all, so that all go on or none does.
+        """
+        progress, found = self.progress, []
+        for batch in group:
+            with self.accelerator.autocast():
+                rows = unusable_texts(self.model, to_inputs(self.model, batch))
+            found += [batch["names"][row] for row in rows]
+        found = list(dict.fromkeys(gather_object(found)))
+        where = f"step {progress.epoch_step + 1} of epoch {progress.epoch + 1} of stage {stage.name}"
+        what = f"loss {loss:.4g}, gradient {norm:.4g}"
+        if self.accelerator.is_main_process:
+            for name in found:
+                append_row(self.output / LEFT_OUT, {"name": name, "reason": f"loss is no number in {where}"})
+        named = f" because of {'; '.join(found[:3])}{f' and {len(found) - 3} more' * (len(found) > 3)}" if found else ""
+        sentence = f"{where} is no number ({what}){named}"
+        if self.config.on_nan == "stop" or skipped == MOST_BAD_STEPS:
+            raise RunError(f"{sentence}; mend the data, lower learning_rate, or set on_nan to skip and start anew.")
+        if self.accelerator.is_main_process:
+            tqdm.write(f"{sentence}; left out.")
+
+    def log_step(self, stage: Stage, figures: dict[str, float], watch: "Stopwatch", bar: tqdm) -> None:
+        progress = self.progress
+        bar.update()
+        if self.accelerator.is_main_process:
+            where = {"stage": stage.name, "epoch": progress.epoch, "step": progress.step}
+            numbers = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+            append_row(self.output / LOSSES, where | numbers)
+        if progress.all_steps % STEPS_A_LOG == 0:
+            figures = figures | watch.figures()
+            self.accelerator.log({f"{stage.name}/{name}": value for name, value in figures.items()}, progress.all_steps)
+            bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+
+    def validate(self, stage: Stage, model: TweetCapForConditionalGeneration, photos) -> None:
         """Measure, log, and keep the weights if they are the best of this stage."""
         progress = self.progress
-        figures = evaluate(plain, self.corpora["validation"], photos, self.settings, self.accelerator)
+        figures = evaluate(model, self.corpora["validation"], photos, self.settings, self.accelerator, self.bad_rows)
         suffix = "" if stage.photos else "/null"
-        score = float(np.mean([figures[source + suffix] for source in stage.choose_by]))
+        score = float(np.mean([figures[source + suffix] for source in stage.choose_by if source in figures]))
         better = score < progress.best
         progress.best, progress.bad_epochs = (score, 0) if better else (progress.best, progress.bad_epochs + 1)
+        self.accelerator.log({f"validation/{name}": value for name, value in figures.items()}, progress.all_steps)
         if not self.accelerator.is_main_process:
             return
-        self.accelerator.log({f"validation/{name}": value for name, value in figures.items()}, self.global_step())
         row = {"stage": stage.name, "epoch": progress.epoch, "step": progress.step, "score": score, **figures}
-        append_row(self.output / "history.jsonl", row)
         tqdm.write(
             " ".join(f"{name} {value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items())
         )
-        draw_curves(self.output)
+        add_to_history(self.output, row)
+        self.samples.write(model, stage.name, progress.epoch, progress.all_steps, null=not stage.photos)
         if better:
-            for folder in (self.output / stage.name, self.output / "best"):
-                save_checkpoint(plain, self.processor, folder)
 
-    def log(self, figures: dict[str, float], bar: tqdm) -> None:
-        self.accelerator.log(figures, self.global_step())
-        bar.set_postfix_str(" ".join(f"{name.rsplit('/')[-1]} {value:.4g}" for name, value in figures.items()))
+            def write(folder: Path) -> None:
+                save_checkpoint(model, self.processor, folder)
+                self.seen_texts.save(folder / SEEN_TEXTS)
 
-    def global_step(self) -> int:
-        return self.progress.stage * 1_000_000 + self.progress.step
+            for name in (stage.name, "best"):
+                replace_folder(self.output / name, write)
 
-    def save_state(self) -> None:
+    @functools.cached_property
+    def seen_texts(self) -> SeenTexts:
+        """What the writer may not repeat: every text of the training split, captions too, and what the start may not.
+
+        Of a streamed corpus the texts are read once for it, without the photos.
+        """
+        corpus = self.corpora["train"]
+        held = (example.text for examples in corpus.examples.values() for example in examples)
+        sources = list(corpus.examples)
+        streamed = (
+            text.text
+            for table in corpus.streams
+            for row, _ in table.stream(None, 0, with_photos=False)
+            for text in table.texts(row, sources, self.bad_rows)
+        )
+        seen = SeenTexts.from_texts(itertools.chain(held, streamed))
+        return seen | self.start_seen if self.start_seen else seen
+
+    def save_state(self, optimizer, average: AveragedModel | None) -> None:
         """Write `last/`; the old one stays until the new one is whole."""
-        last, old, fresh = (self.output / name for name in ("last", "last.old", "last.new"))
-        self.accelerator.save_state(fresh / "state")
-        self.accelerator.wait_for_everyone()
+        # There are no random states to save: each batch is seeded.
         if self.accelerator.is_main_process:
-            (fresh / "progress.json").write_text(json.dumps(self.progress.state_dict()))
-            shutil.rmtree(old, ignore_errors=True)
-            if last.exists():
-                last.rename(old)
-            fresh.rename(last)
-            shutil.rmtree(old, ignore_errors=True)
+            state = {"model": self.model.state_dict(), "optimizer": optimizer.state_dict()}
+            if average:
+                state["average"] = average.state_dict()
+
+            def write(folder: Path) -> None:
+                folder.mkdir()
+                torch.save(state, folder / STATE)
+                (folder / PROGRESS).write_text(json.dumps(self.progress.state_dict()), encoding="utf-8")
+
+            replace_folder(self.output / LAST, write)
         self.accelerator.wait_for_everyone()
 
+    def load_state(self, folder: Path, optimizer, average: AveragedModel | None) -> None:
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average:
+            average.load_state_dict(state["average"])
 
-def append_row(history: Path, row: dict[str, Any]) -> None:
-    """Add an epoch to the history; one that a cut run measured twice stays once."""
-    lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
-    rows = [json.loads(line) for line in lines]
-    rows = [old for old in rows if (old["stage"], old["epoch"]) != (row["stage"], row["epoch"])]
-    history.write_text("".join(json.dumps(each) + "\n" for each in (*rows, row)), encoding="utf-8")
+
+class Stopwatch:
+    """What a run's time goes into, since the last time it was asked."""
+
+    def __init__(self):
+        self._reset()
+
+    def _reset(self) -> None:
+        self.texts, self._waited, self._begun = 0, 0.0, time.perf_counter()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - begun
+
+    def figures(self) -> dict[str, float]:
+        """Return texts a second of all processes, and the share of the time in which this one waited for data."""
+        passed = time.perf_counter() - self._begun
+        figures = {"texts/s": self.texts / passed, "waiting": self._waited / passed}
+        self._reset()
+        return figures
 
 
-def draw_curves(output: Path) -> None:
-    """Draw validation nats a token by source over the epochs of all stages into `curves.png`."""
-    from matplotlib.figure import Figure
-
-    rows = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    names = [name for name in rows[-1] if name not in ("stage", "epoch", "step", "score")]
-    for index, name in enumerate(names):
-        style = "--" if name.endswith("/null") else "-"
-        axes.plot([row.get(name) for row in rows], style, marker=".", color=f"C{index // 2}", label=name)
-    for place in range(1, len(rows)):
-        if rows[place]["stage"] != rows[place - 1]["stage"]:
-            axes.axvline(place - 0.5, color="grey", linewidth=0.8)
-    axes.set(xlabel="epochs, stages divided by lines", ylabel="validation nats a token")
-    axes.legend()
-    figure.savefig(output / "curves.png", dpi=110)
+def to_training(model: TweetCapForConditionalGeneration) -> None:
+    model.train()
+    model.encoder.eval()  # thawed or not, batch statistics stay ImageNet's: ours are too few to replace them
 
 
 def main(
     config: Annotated[Path, typer.Option(help="YAML file under training/configs.")],
-    corpus: Annotated[Path, typer.Option(help="Corpus folder.")],
+    corpus: Annotated[list[str], typer.Option(help="Starter folder, folder of Parquet or ORG/NAME; repeatable.")],
     tokenizer: Annotated[Path, typer.Option(help="Folder made by train_tokenizer.py, or a checkpoint.")],
     output: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")],
     start: Annotated[Path | None, typer.Option(help="Checkpoint to start from; its architecture counts.")] = None,
     stages: Annotated[str | None, typer.Option(help="Run only these stages: captions,tweets.")] = None,
     override: Annotated[list[str], typer.Option(help="dotted.path=value, e.g. stages.0.epochs=1.")] = [],  # noqa: B006
-    save_every: Annotated[int, typer.Option(help="Batches between saves within an epoch; 0: only after epochs.")] = 500,
+    save_every: Annotated[int, typer.Option(help="Steps between saves within an epoch; 0: only after epochs.")] = 500,
+    tracker: Annotated[Literal["tensorboard", "trackio", "wandb", "none"], typer.Option(help="Where curves go.")] = (
+        "tensorboard"
+    ),
 ) -> None:
     """Train, or go on with a run that was cut."""
-    run_config = read_config(config, override)
-    if stages:
-        by_name = {stage.name: stage for stage in run_config.stages}
-        unknown = [name for name in stages.split(",") if name not in by_name]
-        if unknown:
-            raise typer.BadParameter(f"stage {unknown[0]!r} is unknown; {config} has {', '.join(by_name)}.")
-        run_config = run_config.model_copy(update={"stages": [by_name[name] for name in stages.split(",")]})
-    output.mkdir(parents=True, exist_ok=True)
-    saved = output / "config.yaml"
-    text = yaml.safe_dump(run_config.model_dump(), allow_unicode=True, sort_keys=False)
-    if (output / "last").exists() and saved.exists() and saved.read_text(encoding="utf-8") != text:
-        raise typer.BadParameter(f"{output} holds a run with another config; choose another --output.")
-    saved.write_text(text, encoding="utf-8")
+    run_config = choose_stages(read_config(config, override), stages)
+    # Unless told that there is nothing but a CPU, accelerate would take each of several processes for the only one.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    processes = state.num_processes
+    wanted = run_config.batches_per_step or processes
+    if wanted % processes:
+        raise typer.BadParameter(
+            f"batches_per_step {wanted} can't be shared by {processes} processes; give a multiple, such as "
+            f"--override batches_per_step={processes * -(-wanted // processes)}."
+        )
+    run_config = run_config.model_copy(update={"batches_per_step": wanted})
+    if tracker != "none" and not importlib.util.find_spec(tracker):
+        raise typer.BadParameter(f"--tracker {tracker} is not installed; pip install {tracker}, or choose none.")
+    if state.is_main_process:
+        save_config(run_config, output)
+    state.wait_for_everyone()
+    disable_progress_bar()  # of transformers, which shows one for each checkpoint
     try:
-        run = Run(run_config, corpus, tokenizer, output, save_every, start)
+        Run(run_config, corpus, tokenizer, output, save_every, start, tracker).train()
     except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error)) from error
-    run.train()
+        raise typer.BadParameter(" ".join(str(error).split())) from error
 
 
 if __name__ == "__main__":

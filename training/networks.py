@@ -82,13 +82,15 @@ def build_optimizer(model: TweetCapForConditionalGeneration, stage: Stage) -> to
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
-def set_rate(optimizer, step: int, warmup: int, total: int) -> float:
-    """Set every group's rate for a step and return the factor: linear warm-up, then a cosine to zero.
+def set_rate(optimizer, step: int, warmup: int, total: int, schedule: str) -> float:
+    """Set every group's rate for a step and return the factor: linear warm-up, then a cosine to zero or 1.
 
     The rate depends on the step alone, so there is no scheduler whose state could be lost in a cut.
     """
     if step < warmup:
         factor = (step + 1) / warmup
+    elif schedule == "constant":
+        factor = 1.0
     else:
         factor = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
     for group in optimizer.param_groups:

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from tweetcap.data.batches import BatchSettings
 from tweetcap.data.examples import PHOTO_SOURCES, SOURCES
 from tweetcap.model import TweetCapConfig
 
+TAKEN = ("best", "last", "samples", "tensorboard")  # folders of a run
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -28,7 +29,8 @@ class Stage(Section):
         sources: source → how many times an epoch goes through it; 0.5 is a fresh random half.
         photos: False reads every text with the null memory.
         epochs: at most; `patience` epochs without a better validation end it sooner.
-        learning_rate: highest rate of AdamW for the decoder; a cosine leads to zero after `warmup` of the steps.
+        learning_rate: highest rate of AdamW for the decoder.
+        schedule: where the rate goes after `warmup` of the steps: along a cosine to zero, or nowhere.
         encoder_learning_rate: 0 leaves the CNN frozen, and its features are cached.
         ema: decay of the moving average of the weights that is evaluated and saved in their place; 0 is none.
         scheduled_sampling: probability, at the stage's end, that a word which the network reads is one it drew itself
@@ -39,12 +41,13 @@ class Stage(Section):
         choose_by: validation sources whose mean nats a token choose the best epoch.
     """
 
-    name: str
-    sources: dict[str, float]
+    name: Annotated[str, Field(pattern=r"^\w+$")]
+    sources: Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1)]
     photos: bool = True
-    epochs: int
+    epochs: Annotated[int, Field(ge=1)]
     learning_rate: float
     encoder_learning_rate: float = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Share = 0.05
     weight_decay: float = 0.02
     dropout: float = 0.2
@@ -56,7 +59,7 @@ class Stage(Section):
     self_critical: Share = 0.0
     patience: int = 3
     swapped_concept: Share = 0.0
-    choose_by: list[str]
+    choose_by: Annotated[list[str], Field(min_length=1)]
 
     @model_validator(mode="after")
     def fits_together(self):
@@ -88,10 +91,10 @@ class RunConfig(Section):
     encoder: str = "tf_efficientnet_lite2"
     encoder_weights: str | None = None
     image_size: int = 260
-    views: int = 4
+    views: Annotated[int, Field(ge=1)] = 4
     batches_per_step: Annotated[int, Field(ge=1)] | None = None
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
-    workers: int = 1
+    workers: Annotated[int, Field(ge=0)] = 1
     streaming: bool = False
     on_nan: Literal["stop", "skip"] = "stop"
     bad_rows: Literal["stop", "skip"] = "skip"
@@ -100,6 +103,14 @@ class RunConfig(Section):
     model: dict[str, Any] = {}
     batches: dict[str, Any] = {}
     stages: list[Stage]
+
+    @model_validator(mode="after")
+    def stages_have_folders_of_their_own(self):
+        names = [stage.name for stage in self.stages]
+        for name in names:
+            if names.count(name) > 1 or name in TAKEN:
+                raise ValueError(f"stage {name} needs another name: its folder is that of something else in the run")
+        return self
 
 
 def read_config(path: Path, overrides: list[str]) -> RunConfig:
@@ -118,6 +129,7 @@ def read_config(path: Path, overrides: list[str]) -> RunConfig:
                 node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
             node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
         config = RunConfig(**tree)
+        TypeAdapter(BatchSettings).validate_python(config.batches)
         known = {
             "source": ({source for stage in config.stages for source in stage.sources}, SOURCES),
             "choose_by": ({source for stage in config.stages for source in stage.choose_by}, PHOTO_SOURCES),

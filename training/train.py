@@ -160,6 +160,8 @@ class Run:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
         self.config, self.output, self.save_every, self.tracker = config, output, save_every, tracker
+        if not (tokenizer / "vocab.json").is_file():
+            raise ValueError(f"--tokenizer {tokenizer} holds no vocab.json; give a folder of train_tokenizer.py.")
         size = {"height": config.image_size, "width": config.image_size}
         self.processor = TweetCapProcessor(
             TweetCapImageProcessor(size=size), TweetCapTokenizer.from_pretrained(tokenizer)
@@ -187,7 +189,7 @@ class Run:
         # Concepts are those of the first corpus that says which animal a photo shows.
         labelled = self.corpora["train"].starter_folders[:1]
         self.concepts = {}
-        if config.encoder_weights:
+        if config.encoder_weights and config.model.get("decoder_type") != "photo_first":  # that one offers none
             self.concepts = concept_words(labelled[0]) if labelled else concepts()
         for stage in config.stages:
             if not any(len(self.corpora["validation"].examples[source]) for source in stage.choose_by):
@@ -196,8 +198,8 @@ class Run:
                     "chooses its best epoch; give such a --corpus or another choose_by."
                 )
         if start:
-            if not start.is_dir():
-                raise ValueError(f"--start {start} is no folder; give one that train.py wrote.")
+            if not (start / "config.json").is_file():
+                raise ValueError(f"--start {start} holds no checkpoint; give a folder such as RUN/best.")
             self.model = TweetCapForConditionalGeneration.from_pretrained(start)
         else:
             self.model = build_model(config, self.concepts, self.processor.tokenizer)
@@ -206,6 +208,8 @@ class Run:
                 f"{start} has {self.model.config.vocab_size} tokens, {tokenizer} {len(self.processor.tokenizer)}; "
                 "give the checkpoint as --tokenizer too."
             )
+        if start and TweetCapTokenizer.from_pretrained(start).get_vocab() != self.processor.tokenizer.get_vocab():
+            raise ValueError(f"{start} has other tokens than {tokenizer}; give the checkpoint as --tokenizer too.")
         self.model.encoder.to(memory_format=torch.channels_last)
         start_seen = start / SEEN_TEXTS if start else None
         self.start_seen = SeenTexts.load(start_seen) if start_seen and start_seen.is_file() else None
@@ -234,7 +238,7 @@ class Run:
                 workers=self.config.workers,
                 bad_rows=self.bad_rows,
             )
-        if split == "train" and self.concepts and corpus.starter_folders:
+        if split == "train" and self.model.config.num_concepts and self.concepts and corpus.starter_folders:
             _, classifier = imagenet_weights(self.config)
             labels = label_photos(corpus.starter_folders[0], corpus.photos, list(self.concepts))
             cache.concepts = teach_concepts(self.model.encoder, classifier, cache.pooled, labels, self.config.seed)
@@ -252,11 +256,19 @@ class Run:
             trim_losses(self.output, self.progress.all_steps)
         self.start_tracker()
         resume_from = self.output / LAST if saved else None
+        if self.is_finished() and self.accelerator.is_main_process:
+            # Nothing is trained, although the corpus may have changed: forgetting a post takes a new run.
+            tqdm.write(f"{self.output} holds a finished run; give another --output to train anew.")
         while self.progress.stage < len(self.config.stages):
             self.train_stage(self.config.stages[self.progress.stage], resume_from)
             resume_from = None
             self.progress.next_stage()
         self.accelerator.end_training()
+
+    def is_finished(self) -> bool:
+        progress, stage = self.progress, self.config.stages[self.progress.stage]
+        last = progress.stage == len(self.config.stages) - 1
+        return last and (progress.epoch >= stage.epochs or progress.bad_epochs >= stage.patience)
 
     def start_tracker(self) -> None:
         # TensorBoard's project is a folder in the output; it hides what a cut run logged behind its last save.
@@ -300,7 +312,7 @@ class Run:
             for group in self.steps(self.batches(stage, progress.epoch, photos), watch):
                 weights = [text_weights(batch, stage.weight_power) for batch in group]
                 tokens = self.mean_tokens(group, weights)
-                factor = set_rate(optimizer, progress.step, warmup, total)
+                factor = set_rate(optimizer, progress.step, warmup, total, stage.schedule)
                 own = stage.scheduled_sampling * progress.step / total
                 loss = torch.zeros((), dtype=torch.float64, device=accelerator.device)
                 for place, (batch, weight) in enumerate(zip(group, weights, strict=True)):

@@ -4,11 +4,15 @@ import io
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 from datasets import Features, Image, List, Value
 from PIL import Image as Pillow
 
 from tweetcap.data.shards import write_shards
+
+# After each stream of several shards `datasets` sleeps 5 s, for threads that read from far away to end.
+datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1
 
 CARD = "---\nlicense: other\n---\n# A made corpus\n"
 ANIMALS = ("猫", "犬", "ライオン")

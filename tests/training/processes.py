@@ -21,7 +21,7 @@ sys.path.append(str(TRAINING))
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["tests.training.processes", "accelerate", "datasets", "tensorboard", "timm", "tweetcap.data.tables"]
+    ["tests.training.processes", "accelerate", "tests.data.made_corpora", "tensorboard", "timm", "tweetcap.data.tables"]
 )
 LONGEST = 300  # seconds
 

@@ -1,6 +1,8 @@
 """What can't be used is named, and ends the run or is left out, as the config says."""
 
 import functools
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,10 @@ def test_an_unreadable_photo_is_left_out_or_ends_the_run_as_configured(parquet, 
         (("--override", "stages.0.ema=1"), "ema"),
         (("--override", "stages.0.self_critical=0.5"), "label_smoothing"),
         (("--stages", "poems"), "poems"),
+        (("--override", "stages.0.name=last"), "last"),
+        (("--override", "stages.0.sources={}"), "sources"),
+        (("--override", "batches.batch_size=many"), "batch_size"),
+        (("--tokenizer", "nowhere"), "nowhere"),
         (("--override", "model.hiden_size=7"), "hiden_size"),
         (("--override", "stages.0.choose_by=[casual]"), "casual"),
         (("--override", "stages.0.choose_by=[human]"), "human"),
@@ -90,6 +96,17 @@ def test_a_wrong_value_is_named_in_one_sentence(parquet, tmp_path, more, named):
     assert ended.codes == [2]
     assert named in ended.printed
     assert "Traceback" not in ended.printed
+
+
+def test_a_tokenizer_of_the_same_size_with_other_words_is_refused(parquet, tmp_path):
+    short = ("--override", "stages.0.epochs=1")
+    assert train(*parquet.arguments(tmp_path / "start", *short), folder=tmp_path).well
+    tokens = json.loads((parquet.tokenizer / "vocab.json").read_text())
+    shutil.copytree(parquet.tokenizer, tmp_path / "other")
+    (tmp_path / "other" / "vocab.json").write_text(json.dumps([*tokens[:-2], tokens[-1], tokens[-2]]))
+    made = Made(parquet.corpora, tmp_path / "other")
+    ended = train(*made.arguments(tmp_path / "run", "--start", tmp_path / "start" / "best"), folder=tmp_path)
+    assert ended.codes == [2] and "other tokens" in ended.printed and "--tokenizer" in ended.printed
 
 
 def test_batches_that_processes_cannot_share_are_refused_with_a_number_that_they_can(parquet, tmp_path):

@@ -142,7 +142,7 @@ def test_the_encoder_has_its_own_rate_and_a_frozen_one_none(model):
     assert not any(p.requires_grad for p in model.encoder.parameters())
     assert {group["highest_lr"] for group in frozen.param_groups} == {1e-3}
     thawed = build_optimizer(model, STAGE.model_copy(update={"encoder_learning_rate": 1e-5}))
-    set_rate(thawed, step=0, warmup=2, total=10)
+    set_rate(thawed, step=0, warmup=2, total=10, schedule="cosine")
     assert {group["lr"] for group in thawed.param_groups} == {0.5e-3, 0.5e-5}
     assert {id(p) for group in thawed.param_groups for p in group["params"]} == {
         id(p) for name, p in model.named_parameters() if "class_head" not in name

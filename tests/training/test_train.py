@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from tests.data.made_corpora import draw
 from tests.training.conftest import CONFIG, Made, make_tokenizer
 from tests.training.processes import ROOT, TRAINING, cut, rows, train
 from tweetcap import TweetWriter
@@ -83,6 +84,14 @@ def animals(tmp_path_factory) -> Made:
     return Made((folder / "corpus",), make_tokenizer(texts, folder / "tokenizer"))
 
 
+def teach_briefly(script, rank, *, after=None) -> None:
+    import tweetcap.data.concepts
+
+    tweetcap.data.concepts.EPOCHS = 4
+    if after:
+        cut(script, rank, after=after)
+
+
 def test_a_killed_run_with_taught_concepts_and_an_average_ends_as_one_that_was_not(animals, tmp_path):
     """The encoder is ImageNet's, its class rows are taught the corpus's animals, and some texts get another one."""
     tree = yaml.safe_load(CONFIG.read_text())
@@ -99,7 +108,7 @@ def test_a_killed_run_with_taught_concepts_and_an_average_ends_as_one_that_was_n
     config = tmp_path / "taught.yaml"
     config.write_text(yaml.safe_dump(tree))
     uncut, resumed = tmp_path / "uncut", tmp_path / "cut"
-    ended = train(*animals.arguments(uncut, config=config), folder=tmp_path)
+    ended = train(*animals.arguments(uncut, config=config), folder=tmp_path, change=teach_briefly)
     assert ended.well, ended.printed[-2000:]
     steps = rows(uncut / "losses.jsonl")
     words = json.loads((uncut / "best" / "config.json").read_text())["concept_token_ids"]
@@ -108,8 +117,8 @@ def test_a_killed_run_with_taught_concepts_and_an_average_ends_as_one_that_was_n
     arguments = animals.arguments(resumed, "--save-every", 1, config=config)
     in_tweets = sum(row["stage"] == "captions" for row in steps) + 2
     for after in (2, in_tweets - 2):  # in the middle of the first stage, then of the second
-        assert train(*arguments, folder=tmp_path, change=functools.partial(cut, after=after)).codes == [-9]
-    assert train(*arguments, folder=tmp_path).well
+        assert train(*arguments, folder=tmp_path, change=functools.partial(teach_briefly, after=after)).codes == [-9]
+    assert train(*arguments, folder=tmp_path, change=teach_briefly).well
     assert rows(resumed / "losses.jsonl") == steps
     assert (resumed / "history.jsonl").read_text() == (uncut / "history.jsonl").read_text()
     first, second = (torch.load(run / "last" / "state.pt", weights_only=True) for run in (uncut, resumed))
@@ -117,26 +126,51 @@ def test_a_killed_run_with_taught_concepts_and_an_average_ends_as_one_that_was_n
         assert all(torch.equal(first[part][name], second[part][name]) for name in first[part])
 
 
-def test_self_critical_training_runs_from_a_checkpoint_and_leaves_tweets_alone(shapes, tmp_path):
-    config = TRAINING / "configs" / "tiny.yaml"
-    short = ("--stages", "captions", "--override", "stages.1.epochs=1", "--override", "sample_photos=1")
-    assert train(*shapes.arguments(tmp_path / "start", *short, config=config), folder=tmp_path).well
-    tree = yaml.safe_load((TRAINING / "configs" / "self_critical.yaml").read_text())
-    tree |= {"image_size": 64, "workers": 0, "sample_photos": 1}
-    tree["stages"][0] |= {"sources": {"captions": 1, "plain": 0.2}, "choose_by": ["captions"]}
-    (tmp_path / "sc.yaml").write_text(yaml.safe_dump(tree))
-    more = ("--start", tmp_path / "start" / "best")
-    made = Made(shapes.corpora, tmp_path / "start" / "best")
-    ended = train(*made.arguments(tmp_path / "run", *more, config=tmp_path / "sc.yaml"), folder=tmp_path)
-    assert ended.well, ended.printed[-2000:]
-    assert all(row["loss"] is not None for row in rows(tmp_path / "run" / "losses.jsonl"))
+# The configs for real corpora, in the order in which one starts from the checkpoint of another.
+RECIPES = {
+    "stair": (None, True),
+    "stair_2021": (None, False),
+    "tweets": ("stair", True),
+    "voice": ("stair", False),
+    "self_critical": ("stair", False),
+}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_is_one(path):
+def test_every_config_runs_to_its_end_on_small_corpora_and_leaves_a_checkpoint_that_writes(parquet, tmp_path):
+    """What is shortened: epochs, the network, photos and batches. The keys of each stage are those of the config."""
     from run_config import read_config
 
-    assert read_config(path, []).stages
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(draw(3))
+    assert {path.stem for path in CONFIGS} == {*RECIPES, "starter", "tiny"}
+    assert read_config(TRAINING / "configs" / "starter.yaml", []).stages  # its texts aren't here
+    for name, (start, streaming) in RECIPES.items():
+        tree = yaml.safe_load((TRAINING / "configs" / f"{name}.yaml").read_text())
+        tree |= {"image_size": 64, "workers": 0, "batches_per_step": 1, "sample_photos": 1, "streaming": streaming}
+        tree["batches"] |= {"batch_size": 20}
+        tree["stages"] = [stage | {"epochs": 1} for stage in tree["stages"]]
+        made = parquet
+        if start:
+            made = Made(parquet.corpora, tmp_path / start / "best")
+        else:
+            tree |= {"encoder": "test_efficientnet", "encoder_weights": None}
+            tree["model"] |= {"encoder_channels": 256, "embedding_size": 24, "hidden_size": 32, "memory_size": 16}
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(yaml.safe_dump(tree))
+        more = ("--start", tmp_path / start / "best") if start else ()
+        ended = train(*made.arguments(tmp_path / name, *more, config=config), folder=tmp_path)
+        assert ended.well, (name, ended.printed[-2000:])
+        assert all(row["loss"] is not None for row in rows(tmp_path / name / "losses.jsonl"))
+        assert isinstance(TweetWriter.from_pretrained(tmp_path / name / "best").describe(photo), str)
+
+
+def test_a_network_of_2021_starts_on_imagenets_encoder_without_concepts(parquet, tmp_path):
+    config = TRAINING / "configs" / "stair_2021.yaml"
+    short = ("image_size=32", "workers=0", "stages.0.epochs=1", "sample_photos=0", "validation_rows=2")
+    overrides = [argument for change in short for argument in ("--override", change)]
+    ended = train(*parquet.arguments(tmp_path / "run", *overrides, config=config), folder=tmp_path)
+    assert ended.well, ended.printed[-2000:]
+    assert {row["rate"] for row in rows(tmp_path / "run" / "losses.jsonl")} == {1.0}
 
 
 @pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.stem)

@@ -272,7 +272,13 @@ class TweetCapPhotoFirstDecoder(nn.Module):
         """Return the memory of a batch of photos, (batch, embedding_size) alone; as `TweetCapDecoder.read`."""
         photo = self.pooled_norm.bias.expand(batch_size, -1)
         if encoder_outputs is not None:
-            seen = self.pooled_norm(self.pooled_proj(encoder_outputs.pooler_output))
+            seen = self.pooled_proj(encoder_outputs.pooler_output)
+            norm = self.pooled_norm
+            # A single photo has no variance to train on; the running figures stand in.
+            of_the_batch = norm.training and len(seen) > 1
+            seen = F.batch_norm(
+                seen, norm.running_mean, norm.running_var, norm.weight, norm.bias, of_the_batch, norm.momentum, norm.eps
+            )
             photo = seen if photo_mask is None else torch.where(photo_mask[:, None], seen, photo)
         return (photo,)
 

@@ -123,6 +123,9 @@ class SeenTexts:
     def from_texts(cls, texts: Iterable[str]) -> "SeenTexts":
         return cls(np.unique(np.fromiter((_hash(text) for text in texts), dtype="<u4")))
 
+    def __or__(self, other: "SeenTexts") -> "SeenTexts":
+        return SeenTexts(np.union1d(self._hashes, other._hashes))
+
     def save(self, path: str | Path) -> None:
         header = self.MAGIC + struct.pack("<Q", len(self))
         differences = np.diff(self._hashes, prepend=self._hashes.dtype.type(0))

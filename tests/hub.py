@@ -175,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return handler(self, **match.groupdict())
         return self.refuse(404, f"nothing at {self.path}")
 
-    do_GET = do_HEAD = do_POST = do_PUT = handle_request  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_request  # noqa: N815
 
     def read_chunk(self) -> bytes:
         data = self.rfile.read(int(self.rfile.readline().split(b";")[0], 16))
@@ -283,9 +283,13 @@ class _Handler(BaseHTTPRequestHandler):
             known = listing(repository.commits[commit], "")
             self.answer(200, [known[path] for path in parse_qs(self.body.decode()).get("paths", []) if path in known])
 
-    def add_variable(self, name: str) -> None:
+    def variables(self, name: str) -> None:
         if repository := self.repository("space", name, writing=True):
-            repository.variables[json.loads(self.body)["key"]] = json.loads(self.body)["value"]
+            asked = json.loads(self.body or b"{}")
+            if self.command == "POST":
+                repository.variables[asked["key"]] = asked["value"]
+            elif self.command == "DELETE":
+                del repository.variables[asked["key"]]
             self.answer(200, {key: {"value": value} for key, value in repository.variables.items()})
 
     # --- Up ---
@@ -388,7 +392,7 @@ ROUTES = [
     (rf"POST {_API}/(?P<kind>branch|tag)/(?P<ref>.+)", _Handler.make_ref),
     (rf"GET {_API}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", _Handler.tree),
     (rf"POST {_API}/paths-info/(?P<revision>.+)", _Handler.paths_info),
-    (r"POST /api/spaces/(?P<name>[^/]+/[^/]+)/variables", _Handler.add_variable),
+    (r"(?:GET|POST|DELETE) /api/spaces/(?P<name>[^/]+/[^/]+)/variables", _Handler.variables),
     (rf"POST {_API}/preupload/(?P<revision>.+)", _Handler.preupload),
     (rf"POST {_API}/commit/(?P<revision>.+)", _Handler.commit),
     (rf"POST {_REPOSITORY}\.git/info/lfs/objects/batch", _Handler.lfs_batch),

@@ -231,16 +231,16 @@ def test_a_missing_extra_or_misshapen_tensor_is_named(project):
     changes = [
         (encoder, lambda w: w.pop("resnet.5.0.bn1.running_var"), "has no resnet.5.0.bn1.running_var"),
         (encoder, lambda w: w.pop("linear.weight"), "has no matrix linear.weight"),
-        (encoder, lambda w: w.update({"fc.weight": torch.zeros(2, 2)}), "has fc.weight, which no such"),
+        (encoder, lambda w: w.update({"fc.weight": torch.zeros(2, 2)}), "has 'fc.weight', which no such"),
         (
             encoder,
             lambda w: w.update({"linear.weight": torch.zeros(32, 2048)}),
             r"linear.weight of \(32, 2048\), where",
         ),
         (encoder, lambda w: w.update({"linear.weight": torch.zeros(31, 512)}), "31 numbers a photo"),
-        (encoder, lambda w: w.update({"bn.bias": torch.full((32,), float("nan"))}), "numbers in bn.bias"),
-        (encoder, lambda w: w.update({"bn.bias": torch.zeros(1).expand(32)}), "bn.bias in a form"),
-        (encoder, lambda w: w.update({"bn.bias": torch.zeros(32).to_sparse()}), "bn.bias in a form"),
+        (encoder, lambda w: w.update({"bn.bias": torch.full((32,), float("nan"))}), "numbers in 'bn.bias'"),
+        (encoder, lambda w: w.update({"bn.bias": torch.zeros(1).expand(32)}), "'bn.bias' in a form"),
+        (encoder, lambda w: w.update({"bn.bias": torch.zeros(32).to_sparse()}), "'bn.bias' in a form"),
         (encoder, lambda w: w.update({"resnet.6.2.conv1.weight": torch.zeros(2)}), r"\[2, 2, 3, 2\] basic blocks"),
         (encoder, lambda w: w.update({"step": 7}), "no state dict"),
         (decoder, lambda w: w.pop("lstm.weight_hh_l0"), "has no matrix lstm.weight_hh_l0"),
@@ -302,6 +302,15 @@ def test_cut_and_hostile_checkpoints_are_refused_and_nothing_runs(tmp_path, lega
     path.write_bytes(pickle.dumps(Hostile()))
     assert "nothing of it was run" in refused(project)
     assert not (tmp_path / "it_ran").exists()
+
+
+def test_tensors_without_numbers_and_names_for_the_terminal_are_refused(project):
+    encoder = project / "models" / "encoder-10-280.twitter.epoch10.ckpt"
+    whole = torch.load(encoder, weights_only=True)
+    torch.save(whole | {"linear.weight": torch.empty(32, 512, device="meta")}, encoder)
+    assert "in a form that train.py never saved" in refused(project)
+    torch.save(whole | {"\x1b[31m": torch.ones(1)}, encoder)
+    assert r"has '\x1b[31m', which no such network has" in refused(project)
 
 
 def test_a_zip_that_unpacks_to_more_than_is_read_is_refused(project, monkeypatch):

@@ -109,13 +109,16 @@ def test_the_first_files_without_numbers_and_broken_rows_are_taken_as_they_are(p
         {"screen_name": "old", "text": "番号だけ", "filename": "1340123456789012480.png"},
         {"screen_name": "old", "text": None, "filename": "old_3.png"},
         {"screen_name": "old", "text": "番号", "filename": "old_4.png", "media_id": "12"},
+        {"screen_name": "old", "text": "長い名前", "filename": f"old_{'5' * 300}.png"},
+        {"screen_name": "old", "text": "端末", "filename": "old_\x1b[31m.png"},
+        {"screen_name": "old", "text": "半分\ud83d", "filename": "old_6.png"},
         "no row",
     ]
     (project / "data" / "annos" / "old.pickle").write_bytes(pickle.dumps(rows))
     done = run("import", "tweets", project, "--output", tmp_path / "collection")
     assert done.exit_code == 1
     assert "15 tweets of 5 accounts, 15 of them new, 13 photos" in done.stderr
-    assert "left out, broken: 6" in done.stderr
+    assert "left out, broken: 9" in done.stderr
     assert "old_1.png is missing" in done.stderr
     assert "old_2.png: The photo" in done.stderr
     old = next(post for post in read_posts(tmp_path / "collection") if post.post_id == "old_0")

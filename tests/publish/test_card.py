@@ -138,3 +138,20 @@ def test_the_readmes_figures_are_those_of_the_card():
         "the own photo ranks first among 20 by its caption": "its own photo among 20 in {:.0%}",
     }.items():
         assert words.format(values[name]).replace("%", " %") in readme
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found.pop("photos"),
+        lambda found: found["figures"]["説明: BLEU-4"].update(value="high"),
+        lambda found: found["figures"]["説明: BLEU-4"].update(low=float("nan")),
+        lambda found: found.update(figures=[]),
+    ],
+)
+def test_figures_that_are_none_are_refused(checkpoint, change):
+    found = made_metrics(checkpoint)
+    change(found)
+    (checkpoint / "metrics.json").write_text(json.dumps(found), encoding="utf-8")
+    with pytest.raises(PublishError, match=r"is not the metrics\.json of"):
+        read_metrics(checkpoint / "metrics.json", checkpoint)

@@ -64,6 +64,7 @@ def test_a_checkpoint_without_figures_or_hashes_is_pushed_with_a_remark(checkpoi
     assert "may repeat training texts" in remarks[1]
     assert not (folder / "metrics.json").exists()
     assert "Nothing was measured." in card.text
+    assert "seen_texts.bin" not in card.text
 
 
 def test_weights_that_are_no_numbers_are_refused(checkpoint, stage):
@@ -94,6 +95,12 @@ def test_words_in_the_weights_header_are_refused(checkpoint, stage):
 def test_weights_that_were_cut_are_refused(checkpoint, stage):
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10_000])
+    (checkpoint / "metrics.json").unlink()
+    assert "is no whole file of weights" in refusal(stage)
+
+
+def test_a_pointer_to_weights_that_git_did_not_fetch_is_refused(checkpoint, stage):
+    (checkpoint / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 3\n")
     (checkpoint / "metrics.json").unlink()
     assert "is no whole file of weights" in refusal(stage)
 

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 import torch
 
-from tests.publish.conftest import run
+from tests.publish.conftest import COMMANDS, run
 from tests.tiny import some_photos
 from tweetcap import TweetWriter
 from tweetcap.commands.write import Source
@@ -132,6 +132,22 @@ def test_a_pushed_space_runs_as_it_is_with_the_model_that_it_names(hub, pushed, 
     assert config, (tmp_path / "log").read_text()[-3000:]
     assert config["version"]
     assert any("/me/tiny/resolve/" in request.path for request in hub.requests[before:])
+
+
+def test_a_space_that_goes_back_to_the_embedded_checkpoint_forgets_its_model(hub, tmp_path):
+    hub.add("me/other", {"config.json": b'{"model_type": "bert"}'})
+    hub.add("me/named", {"config.json": b'{"model_type": "tweetcap"}'})
+    commands = [
+        ["push", "--space", "me/back", "--model", "me/other"],
+        ["push", "--space", "me/back", "--model", "me/named"],
+        ["push", "--space", "me/back"],
+    ]
+    refused, named, back = run(hub, tmp_path, COMMANDS, json.dumps(commands))
+    assert refused[0] == 2
+    assert "its config.json names bert" in refused[2]
+    assert (named[0], back[0]) == (0, 0)
+    assert hub.repositories["space", "me/back"].variables == {}
+    assert "tweetcap/checkpoint/model.safetensors" in hub.files("me/back", "space")
 
 
 def wait_for(url: str, process: subprocess.Popen) -> dict | None:

@@ -41,7 +41,8 @@ def push(
 ) -> None:
     """Push a checkpoint with its code and card to the Hub, or the page as a Space.
 
-    With the token of `hf auth login` or HF_TOKEN. Everything is checked before anything is sent. Prints the address.
+    With the token of `hf auth login` or HF_TOKEN. Everything is checked before anything is sent. The code, weights and
+    configs that the branch already has are replaced; its history keeps them. Prints the address.
     """
     if space is None and (checkpoint is None or name is None):
         fail("name a checkpoint and ORG/NAME, or --space ORG/NAME.")

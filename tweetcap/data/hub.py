@@ -44,7 +44,15 @@ from tweetcap.data.download import TIMEOUT, DownloadError, download
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 # What a call of huggingface_hub may raise; the requests' errors are OSErrors too.
-FAILURES = (OSError, RuntimeError, httpx2.HTTPError, RevisionResolutionError, EntryNotFoundError, HFValidationError)
+FAILURES = (
+    OSError,
+    RuntimeError,
+    httpx2.HTTPError,
+    RevisionResolutionError,
+    EntryNotFoundError,
+    HFValidationError,
+    UnicodeEncodeError,
+)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -84,6 +92,8 @@ def explain(repo_id: str, error: Exception, *, revision: str | None = None, writ
     status = getattr(response, "status_code", None) or getattr(error, "status", None)
     headers = getattr(response, "headers", {})
     done = "written to" if writing else "read"
+    if isinstance(error, UnicodeEncodeError):  # of a header, and the token is the one that users write
+        return "the token has characters that no token has; run `hf auth login`, or set HF_TOKEN anew."
     if isinstance(error, GatedRepoError):
         return f"{repo_id} has terms to accept first; do so on its page on the Hub, and set HF_TOKEN."
     if headers.get("X-Error-Message") == "Invalid credentials in Authorization header":
@@ -221,7 +231,7 @@ def push_folder(
     ignore: Sequence[str] = (),
     delete: Sequence[str] = (),
     message: str,
-    variables: Mapping[str, str] | None = None,
+    variables: Mapping[str, str | None] | None = None,
 ) -> tuple[str, str | None]:
     """Upload a folder to a repository, which is made if it isn't there.
 
@@ -232,7 +242,7 @@ def push_folder(
         revision: branch, made if it isn't there.
         ignore: patterns of files that stay here.
         delete: patterns of files that go from the branch where the folder hasn't them; its history keeps them.
-        variables: environment of a Space.
+        variables: environment of a Space; None takes one of an earlier push away.
 
     Returns:
         The address, and what could not be checked, if anything.
@@ -252,8 +262,10 @@ def push_folder(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, repo_type=kind, exist_ok=True)
             address += f"/tree/{revision}"
-        for key, value in (variables or {}).items():
-            api.add_space_variable(repo_id, key, value)
+        variables = variables or {}
+        for key, value in variables.items():
+            if value is not None:
+                api.add_space_variable(repo_id, key, value)
         # Goes on after a cut, and cuts what is large into several commits.
         api.upload_folder(
             repo_id=repo_id,
@@ -264,6 +276,9 @@ def push_folder(
             delete_patterns=list(delete),
             commit_message=message,
         )
+        for key in (key for key, value in variables.items() if value is None):
+            if key in api.get_space_variables(repo_id):
+                api.delete_space_variable(repo_id, key)
     except FAILURES as error:
         raise PublishError(explain(repo_id, error, writing=True)) from None
     return address, remark

@@ -57,6 +57,8 @@ class TweetCapConfig(PretrainedConfig):
             raise ValueError(f"decoder_type {decoder_type!r} is unknown; choose one of {', '.join(DECODER_TYPES)}.")
         if decoder_type == "photo_first" and concept_classes:
             raise ValueError("a photo_first decoder can't be offered concepts; leave concept_classes out.")
+        if not isinstance(encoder_name, str) or ":" in encoder_name:  # timm would read other repositories and folders
+            raise ValueError(f"encoder_name {encoder_name!r} is no plain name of a timm model; give one.")
         if memory_size % num_attention_heads:
             raise ValueError(
                 f"memory_size {memory_size} is not divisible by num_attention_heads {num_attention_heads}; "

@@ -237,6 +237,6 @@ def _matched(
     for kind, rest in found.items():
         if rest:
             raise ValueError(
-                f"{getattr(files, kind)} has {next(iter(rest))}, which no such network has; name what train.py saved."
+                f"{getattr(files, kind)} has {next(iter(rest))!r}, which no such network has; name what train.py saved."
             )
     return weights

@@ -20,6 +20,7 @@ import torch
 from tweetcap.predecessor.pickles import read_pickle
 
 MAX_WEIGHTS = 2 * 2**30  # bytes; ResNet-152 has 230 MB
+MAX_FILENAME = 255  # bytes; what file systems take
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.int64)  # counters of batch normalisation are integers
 
@@ -90,7 +91,7 @@ def read_vocabulary(path: Path) -> list[str]:
         raise ValueError(f"{path} holds no Vocabulary with word2idx and idx2word; name the file of build_vocab.py.")
     ordered = [words.get(index) for index in range(len(words))]
     for index, word in enumerate(ordered):
-        if not _is_storable(word) or numbers.get(word) != index:
+        if not word or not _is_storable(word) or numbers.get(word) != index:
             raise ValueError(f"{path} contradicts itself or has no word of number {index}; copy it again.")
     if len(numbers) != len(ordered):
         raise ValueError(f"{path} numbers {len(numbers)} words and names {len(ordered)}; copy it again.")
@@ -100,10 +101,10 @@ def read_vocabulary(path: Path) -> list[str]:
     return ordered
 
 
-def _is_storable(word: Any) -> bool:
-    """Whether it is a word that UTF-8 can hold; half a surrogate pair is none."""
+def _is_storable(text: Any) -> bool:
+    """Whether it is a text that UTF-8 can hold; one with half a surrogate pair is none."""
     try:
-        return isinstance(word, str) and bool(word.encode())
+        return isinstance(text, str) and text.encode() is not None
     except UnicodeEncodeError:
         return False
 
@@ -136,10 +137,11 @@ def read_weights(path: Path) -> Weights:
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise ValueError(f"{path} holds no state dict; name what train.py saved.")
         # A few bytes can be stretched to any shape.
-        if tensor.dtype not in DTYPES or tensor.layout is not torch.strided or not tensor.is_contiguous():
-            raise ValueError(f"{path} has {name} in a form that train.py never saved; copy it again.")
+        plain = tensor.dtype in DTYPES and tensor.layout is torch.strided and tensor.device.type == "cpu"
+        if not plain or not tensor.is_contiguous():
+            raise ValueError(f"{path} has {name!r} in a form that train.py never saved; copy it again.")
         if not torch.isfinite(tensor).all():
-            raise ValueError(f"{path} has numbers in {name} that are infinite or none; its training went wrong.")
+            raise ValueError(f"{path} has numbers in {name!r} that are infinite or none; its training went wrong.")
     return {name: tensor.detach().float() for name, tensor in weights.items()}
 
 
@@ -186,9 +188,11 @@ def read_annotations(path: Path) -> Iterator[Annotation | None]:
 def _annotation(row: dict[Any, Any]) -> Annotation | None:
     texts = [row.get(name) for name in ("screen_name", "text", "filename")]
     url, media_id = row.get("media_url"), row.get("media_id")
-    if not all(isinstance(text, str) for text in texts) or not (url is None or isinstance(url, str)):
+    if not all(map(_is_storable, texts)) or not (url is None or _is_storable(url)):
         return None
     if not (media_id is None or (type(media_id) is int and media_id > 0)):
+        return None
+    if not texts[2].isprintable() or len(texts[2].encode()) > MAX_FILENAME:
         return None
     # The name of a file of data/images/, and no way out of it.
     if not texts[0] or Path(texts[2]).name != texts[2] or not texts[2].startswith(f"{texts[0]}_"):

@@ -8,19 +8,20 @@ sentence, and the sections of `SECTIONS`, in the writer's own words.
 """
 
 import json
+import math
 import re
-import struct
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from safetensors import SafetensorError, safe_open
 
 from tweetcap.data.hub import WEIGHTS, PublishError
 from tweetcap.evaluate.figures import interval, printed
 from tweetcap.evaluate.measures import Estimate
 from tweetcap.evaluate.predictions import revision_of
+from tweetcap.write.writer import SEEN_TEXTS
 
 CARD = "README.md"
 NOTES = "notes.md"
@@ -68,7 +69,7 @@ def build_card(
         sections,
         _quality(metrics),
         carbon["text"] if carbon else "",
-        _files(repo_id, metrics),
+        _files(checkpoint, repo_id, metrics),
     ]
     text = "\n\n".join(part.strip() for part in parts if part.strip())
     card = ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n{text}\n", ignore_metadata_errors=False)
@@ -143,7 +144,7 @@ def read_metrics(path: Path, checkpoint: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         figures = found["figures"]
-        known = all({"group", "value", "low", "high", "style"} <= figure.keys() for figure in figures.values())
+        known = {"photos", "revision"} <= found.keys() and all(map(_is_figure, figures.values()))
     except OSError as error:
         raise PublishError(
             f"{path} can't be read ({error.strerror}); give the metrics.json of an evaluation."
@@ -160,6 +161,13 @@ def read_metrics(path: Path, checkpoint: Path) -> dict[str, Any]:
         )
     corpus = Path(str(found.get("corpus") or "unknown")).name
     return {"corpus": corpus, **{name: found[name] for name in PUBLIC if name in found}}
+
+
+def _is_figure(figure: dict[str, Any]) -> bool:
+    numbers = [figure[name] for name in ("value", "low", "high")] + [figure.get("references")]
+    return {"group", "style"} <= figure.keys() and all(
+        number is None or (isinstance(number, (int, float)) and math.isfinite(number)) for number in numbers
+    )
 
 
 def _headlines(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -231,7 +239,7 @@ def _size(checkpoint: Path) -> str:
         config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
         encoder, decoder, kinds = _count(checkpoint / WEIGHTS)
         words, network = config["vocab_size"], config["encoder_name"]
-    except (OSError, ValueError, KeyError, struct.error) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise PublishError(f"{checkpoint} is no whole checkpoint ({type(error).__name__}); save it again.") from error
     return (
         f"{(encoder + decoder) / 1e6:.1f} M parameters: {encoder / 1e6:.1f} M in the encoder (`{network}`), "
@@ -241,13 +249,11 @@ def _size(checkpoint: Path) -> str:
 
 def _count(weights: Path) -> tuple[int, int, str]:
     """Return the parameters of encoder and decoder and how they are stored, from the header of a safetensors file."""
-    with weights.open("rb") as file:
-        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-    header.pop("__metadata__", None)
-    tensors = {name: tensor for name, tensor in header.items() if not name.endswith(BUFFERS)}
-    sizes = {name: prod(tensor["shape"]) for name, tensor in tensors.items()}
+    with safe_open(weights, "pt") as file:
+        tensors = {name: file.get_slice(name) for name in file.keys() if not name.endswith(BUFFERS)}
+    sizes = {name: math.prod(tensor.get_shape()) for name, tensor in tensors.items()}
     encoder = sum(size for name, size in sizes.items() if name.startswith("encoder."))
-    kinds = sorted({FLOATS[tensor["dtype"]] for tensor in tensors.values() if tensor["dtype"] in FLOATS})
+    kinds = sorted({FLOATS[kind] for tensor in tensors.values() if (kind := tensor.get_dtype()) in FLOATS})
     return encoder, sum(sizes.values()) - encoder, " and ".join(kinds)
 
 
@@ -277,11 +283,13 @@ print(write("cat.jpg", tone="つぶやき"))
 `fugashi`, `unidic-lite` and `timm` are needed then too. The package's repository lists the versions tried together."""
 
 
-def _files(repo_id: str | None, metrics: dict[str, Any] | None) -> str:
+def _files(checkpoint: Path, repo_id: str | None, metrics: dict[str, Any] | None) -> str:
     where = "here, the files that end in .py" if repo_id else "the package's, tweetcap/model/"
     measured = f"`{METRICS}`, what was measured; " if metrics else ""
+    kept = f"`{SEEN_TEXTS}`, 32-bit hashes of training texts, so that the writer never repeats one; "
+    seen = kept if (checkpoint / SEEN_TEXTS).is_file() else ""
     return (
         "## What is in this folder\n\n"
-        "`model.safetensors`, `vocab.json` and their configs; `seen_texts.bin`, 32-bit hashes of every training text, "
-        f"so that the writer never repeats one; {measured}this card. The network's code is {where}."
+        f"`model.safetensors`, `vocab.json` and their configs; {seen}{measured}this card. "
+        f"The network's code is {where}."
     )

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import HfApi, RepoCard, SpaceCard
+from huggingface_hub import HfApi, RepoCard, SpaceCard, hf_hub_download
 
-from tweetcap.data.hub import FAILURES, PublishError, explain, push_folder, split_revision
+from tweetcap.data.hub import CONFIG, FAILURES, PublishError, check_config, explain, push_folder, split_revision
+from tweetcap.publish.card import CARD, METRICS, NOTES
 from tweetcap.publish.model import check_texts
+from tweetcap.write.writer import CHECKPOINT_FILES
 
 ROOT = Path(__file__).parents[2]
 FILES = ("app.py", "requirements.txt", "LICENSE")
 PACKAGE = ROOT / "tweetcap"
 CHECKPOINT = PACKAGE / "checkpoint"
 PACKAGE_FILES = (".py", ".css", ".js", ".yaml", ".txt", ".html", ".svg")
+EMBEDDED_FILES = (*CHECKPOINT_FILES, CARD, METRICS, NOTES)
 VARIABLE = "TWEETCAP_MODEL"
 
 
@@ -33,9 +36,12 @@ def push_space(repo_id: str, *, model: str | None = None, private: bool = False)
     """
     remarks = []
     if model is not None:
+        if Path(model).is_dir():
+            raise PublishError(f"{model} is a folder here, which a Space can't see; push it, and give its ORG/NAME.")
         name, revision = split_revision(model)
         try:
             info = HfApi().model_info(name, revision=revision)
+            check_config(hf_hub_download(name, CONFIG, revision=info.sha), name)
         except FAILURES as error:
             raise PublishError(explain(name, error, revision=revision)) from None
         if info.private:
@@ -51,7 +57,7 @@ def push_space(repo_id: str, *, model: str | None = None, private: bool = False)
             private=private,
             delete=["tweetcap/*", *FILES],
             message="Upload the page with tweetcap",
-            variables={VARIABLE: model} if model else {},
+            variables={VARIABLE: model},
         )
     return address, [*remarks, *([remark] if remark else [])]
 
@@ -71,7 +77,7 @@ def stage_space(folder: Path, model: str | None) -> RepoCard:
         embedded = source.is_relative_to(CHECKPOINT)
         if not source.is_file() or "__pycache__" in source.parts or (embedded and model):
             continue
-        if embedded or source.suffix in PACKAGE_FILES:
+        if source.name in EMBEDDED_FILES if embedded else source.suffix in PACKAGE_FILES:
             target = folder / source.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
 from tweetcap.data.hub import CONFIG, WEIGHTS, HubError, check_config, fetch_checkpoint
 from tweetcap.data.photo import load_photo
@@ -21,7 +20,9 @@ from tweetcap.model import (
     TWEET_TONES,
     TweetCapEncoderOutput,
     TweetCapForConditionalGeneration,
+    TweetCapImageProcessor,
     TweetCapProcessor,
+    TweetCapTokenizer,
 )
 from tweetcap.write.animals import AnimalWords, forbid
 from tweetcap.write.explanation import Explanation, explain
@@ -139,20 +140,31 @@ class TweetWriter:
             commit = folder.name
         try:
             check_config(folder / CONFIG, name)
-            model, loaded = TweetCapForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
-            processor = TweetCapProcessor.from_pretrained(folder)
+            # A config may name an attention kernel on the Hub, code that transformers hands to the package `kernels`.
+            options = {"attn_implementation": "eager", "ignore_mismatched_sizes": True, "output_loading_info": True}
+            model, loaded = TweetCapForConditionalGeneration.from_pretrained(folder, **options)
+            # Not TweetCapProcessor.from_pretrained: it takes the classes that the files name, or offers to run theirs.
+            processor = TweetCapProcessor(
+                TweetCapImageProcessor.from_pretrained(folder), TweetCapTokenizer.from_pretrained(folder)
+            )
             seen = SeenTexts.load(folder / SEEN_TEXTS) if (folder / SEEN_TEXTS).exists() else None
-        except (OSError, ValueError, SafetensorError) as error:
-            if isinstance(error, HubError):
-                raise
-            reason = str(error).splitlines()[0].rstrip(".")
+        except HubError:
+            raise
+        except Exception as error:  # a damaged checkpoint raises whatever the libraries run into
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
             raise ValueError(f"{name} holds no TweetCap checkpoint ({reason}); give a folder or a Hub id.") from error
         model.config._commit_hash = commit  # as transformers sets it, for those who write down what they used
         if loaded["missing_keys"]:
             raise ValueError(
                 f"{name} lacks weights ({min(loaded['missing_keys'])}); save or push the checkpoint again."
             )
-        return cls(model, processor, seen, device)
+        if loaded["mismatched_keys"]:
+            weights = min(key[0] for key in loaded["mismatched_keys"])
+            raise ValueError(f"{name} has weights of other sizes ({weights}) than its {CONFIG} says; save it again.")
+        try:
+            return cls(model, processor, seen, device)
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"{name} names tokens that it hasn't ({error}); save it again.") from error
 
     def write(
         self,

@@ -194,6 +194,7 @@ def test_a_file_that_is_not_of_seen_texts_is_refused(tmp_path):
         (b"PK" + data, "version 1"),
         (data[:-1], "short"),
         (data[:9], "short"),
+        (data[:8] + (1).to_bytes(8, "little") + data[16:], "short"),  # holds more than it says
     ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=word) as error:

@@ -243,10 +243,10 @@ class _Reader:
         gone = [source for source in expected if not len(examples[source]) and source not in streamed]
         if expected and gone == expected:
             raise ValueError(f"No corpus has texts of {', '.join(gone)} for {split}; name one that has.")
-        missing = [
-            *missing,
-            *(f"No corpus has {SOURCES[source]}: {split} goes on without {source}." for source in gone),
-        ]
+        missing = list(missing)
+        for file in dict.fromkeys(SOURCES[source] for source in gone):
+            without = [source for source in gone if SOURCES[source] == file]
+            missing.append(f"No corpus has {file}: {split} goes on without {', '.join(without)}.")
         return Corpus(self.tokenizer, self.photos, examples, streams, starters, missing)
 
     def _index(self, key: object, photo: Photo) -> int:

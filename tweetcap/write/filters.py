@@ -26,6 +26,9 @@ DROP_REASONS = ("empty", "too_long", "email", "handle", "url", "phone", "blocked
 NEAR_COPY = 0.5
 
 
+MOST_SEEN_TEXTS = 2**26  # 256 MB in memory
+
+
 # --- Length on X --------------------------------------------------------------------------------
 
 # twitter-text, config v3: these code points weigh 2, all others 1; a URL weighs 23.
@@ -142,13 +145,16 @@ class SeenTexts:
         if not data.startswith(cls.MAGIC):
             raise ValueError(f"{path} is not a seen-texts file of version 1: make it again with SeenTexts.save.")
         try:
-            differences = np.frombuffer(zlib.decompress(data[16:]), dtype="<u4")
-            whole = len(differences) == struct.unpack_from("<Q", data, 8)[0]
+            (count,) = struct.unpack_from("<Q", data, 8)
+            unpacker = zlib.decompressobj()
+            # A file from elsewhere could swell without end; a byte more than it says shows whether it does.
+            content = unpacker.decompress(data[16:], 4 * min(count, MOST_SEEN_TEXTS) + 1)
+            whole = unpacker.eof and len(content) == 4 * count
         except (zlib.error, struct.error, ValueError):
             whole = False
         if not whole:
             raise ValueError(f"{path} is cut short: make it again with SeenTexts.save.")
-        return cls(np.cumsum(differences, dtype="<u4"))
+        return cls(np.cumsum(np.frombuffer(content, dtype="<u4"), dtype="<u4"))
 
     def __contains__(self, text: str) -> bool:
         value = np.uint32(_hash(text))

@@ -163,7 +163,7 @@ def test_nothing_can_be_uploaded_and_large_requests_are_refused(call):
     assert call.http.post("/gradio_api/upload", files={"files": ("a.jpg", b"x")}).status_code == 404
     assert call.post("give_answer", {"values": "x" * 70_000}).status_code == 413
     body = iter([b'{"values": "', *[b"x" * 10_000] * 7, b'"}'])  # in chunks, which tell no length
-    assert call.http.post("/gradio_api/component_server", content=body).status_code == 400
+    assert call.http.post("/gradio_api/component_server", content=body).status_code == 413
 
 
 def test_the_link_is_not_passed_on_and_the_page_is_not_indexed(call):

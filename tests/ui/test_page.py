@@ -192,7 +192,7 @@ def test_an_example_is_a_photo_too_and_taking_it_away_clears_the_page(open_page)
     page = open_page()
     page.get_by_label(JA["example"].format(number=2)).click()
     wait_for_cards(page)
-    page.get_by_label("Remove Image").click()
+    page.get_by_label(JA["photo_buttons"]["Remove Image"]).click()
     page.get_by_text(JA["empty"]).wait_for()
     assert texts(page) == []
 
@@ -206,6 +206,59 @@ def test_a_broken_photo_and_none_get_their_sentence_near_the_photo(open_page, li
     page.set_input_files("input[type=file]", broken)
     page.get_by_role("alert").get_by_text("写真がこわれているか").wait_for()
     assert texts(page) == []
+    page.get_by_label(JA["photo_buttons"]["Remove Image"]).click()
+    drawing = tmp_path / "drawing.svg"
+    drawing.write_text("<svg")  # no browser can show it, and it has no height of its own
+    page.set_input_files("input[type=file]", drawing)
+    page.get_by_role("alert").get_by_text("この形式の写真は読めません").wait_for()
+    page.get_by_label(JA["photo_buttons"]["Remove Image"]).click()
+    page.get_by_text(JA["empty"]).wait_for()
+
+
+@pytest.mark.parametrize("by_button", [True, False])
+def test_a_photo_is_pasted_by_button_and_by_keys(open_page, by_button):
+    page = open_page()
+    page.evaluate(
+        """async () => {
+            const canvas = Object.assign(document.createElement('canvas'), {width: 300, height: 200});
+            canvas.getContext('2d').fillRect(0, 0, 150, 200);
+            const photo = await new Promise(resolve => canvas.toBlob(resolve));
+            await navigator.clipboard.write([new ClipboardItem({'image/png': photo})]);
+        }"""
+    )
+    if by_button:
+        page.get_by_label(JA["photo_buttons"]["Paste from clipboard"]).click()
+    else:
+        page.keyboard.press("Control+V")
+    wait_for_cards(page)
+    assert page.locator(".description q").text_content() == "幅300の写真"
+
+
+def test_without_a_network_the_cards_stay_and_say_so(open_page, lion):
+    page = open_page()
+    put_in(page, lion)
+    before = texts(page)
+    page.context.set_offline(True)
+    press(page, JA["write"])
+    page.locator(".show > .problem").get_by_text(JA["lost"]).wait_for()
+    act(page, JA["reroll"])
+    page.locator(".card .problem").get_by_text(JA["lost"]).wait_for()
+    page.context.set_offline(False)
+    act(page, JA["reroll"], 1)
+    page.wait_for_function("text => document.querySelectorAll('.groups .text')[1].textContent != text", arg=before[1])
+    assert texts(page)[2:] == before[2:]
+
+
+def test_a_full_line_is_told_once_and_near_the_photo(open_page, lion):
+    page = open_page()
+    put_in(page, lion)
+    sentence = JA["busy"].format(waiting=32)
+    page.route("**/queue/join*", lambda route: route.fulfill(status=429, json={"detail": sentence}))
+    press(page, JA["write"])
+    page.locator(".show > .problem").get_by_text(sentence).wait_for()
+    page.locator(".toast-body").wait_for(state="detached")
+    act(page, JA["why"])
+    page.locator(".card .problem").get_by_text(sentence).wait_for()
 
 
 def test_an_error_nobody_foresaw_is_a_sentence_and_the_page_goes_on(open_page, paced, lion):
@@ -359,7 +412,7 @@ def test_a_liked_tweet_stays_when_others_are_written_but_not_with_another_photo(
     press(page, JA["write"])
     page.get_by_text(JA["liked"]).wait_for()
     assert page.locator(".liked .text").all_text_contents() == [liked]
-    page.get_by_label("Remove Image").click()
+    page.get_by_label(JA["photo_buttons"]["Remove Image"]).click()
     page.get_by_text(JA["empty"]).wait_for()
     put_in(page, lion)
     assert page.locator(".liked .text").count() == 0

@@ -25,6 +25,7 @@ from tests.fake_writer import FakeWriter
 from tests.ui.served import JAPANESE, call, free_port, raw, served, upload
 from tweetcap.ui.identity import identify
 from tweetcap.ui.page import build_page
+from tweetcap.ui.waiting import WaitingLine
 
 ROOT = Path(__file__).parents[2]
 
@@ -314,6 +315,22 @@ def test_who_waits_is_told_how_many_are_before_and_who_comes_too_late_that_it_is
     assert all(message[-2]["msg"] == "process_completed" and message[-2]["success"] for message in messages)
 
 
+def test_the_line_is_full_when_the_last_would_wait_too_long():
+    page = build_page(FakeWriter())
+    line = WaitingLine(page, 32)
+    (write,) = [fn for fn in page.fns.values() if fn.api_name == "write"]
+    line.create_event_queue_for_fn(write)
+    group = line.event_queue_per_concurrency_id[write.concurrency_id]
+    group.current_concurrency = 7
+    assert (line.expected_wait(), line.is_full()) == (0, False)  # nothing was measured yet
+    line.process_time_per_fn[write].add(8)
+    assert (line.expected_wait(), line.is_full()) == (56, False)
+    line.process_time_per_fn[write].add(10)
+    assert (line.expected_wait(), line.is_full()) == (63, True)
+    group.current_concurrency = 0  # however slow it was, an empty line takes the next one
+    assert (line.expected_wait(), line.is_full()) == (0, False)
+
+
 def test_who_leaves_the_line_makes_room_and_a_line_that_stands_still_is_stuck(tmp_path, lion, monkeypatch):
     writer = SlowWriter()
     with served(writer, tmp_path) as address:
@@ -369,6 +386,7 @@ hidden = set(sys.argv[1].split(","))
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Finder
 import app, mcp
 from tweetcap.ui.page import build_page
+from tweetcap.ui.waiting import WaitingLine
 writer = app.TweetWriter.from_pretrained()
 build_page(writer)
 print(writer.describe(sys.argv[2]))

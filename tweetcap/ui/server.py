@@ -123,7 +123,7 @@ def health(page: gr.Blocks, writer) -> Callable[[Request], Response]:
 
     def answer(_: Request) -> Response:
         line = page._queue
-        status = "busy" if len(line) >= line.max_size else "ok"
+        status = "busy" if line.is_full() else "ok"
         if line.stopped or line.longest_wait() > STUCK_SECONDS:
             status = "stuck"
         content = {

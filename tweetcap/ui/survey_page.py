@@ -20,14 +20,19 @@ from starlette.routing import Route
 
 from tweetcap.evaluate.survey.ratings import Progress, RatingStore, SurveyError
 from tweetcap.evaluate.survey.study import PHOTOS_FOLDER, Study
+from tweetcap.ui.doors import Doors
 
 MAX_BODY = 64 * 1024  # bytes of a request; an answer has some hundred
 MAX_THREADS = 64  # raters served in the same moment
-PAGES = ("/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
-FOLDERS = ("/assets/", "/static/", "/svelte/", "/photos/")
+LIMITS = {
+    r"/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)?": 0,
+    r"/(assets|static|svelte|photos)/.+": 0,
+    r"/gradio_api/(component_server|startup-events|app_id|heartbeat/[\w-]+)/?": MAX_BODY,
+}
+# The address has the rater's link in it: it is neither indexed nor passed on.
+HEADERS = {r"/.*": [(b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex")]}
 # gradio's margins take a quarter of a phone's width. In the head, since launch's css reaches components only.
 HEAD = "<style>@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 4px; } }</style>"
-CALLS = ("/gradio_api/component_server", "/gradio_api/startup-events", "/gradio_api/heartbeat/", "/gradio_api/app_id")
 
 
 def build_survey(store: RatingStore) -> gr.Blocks:
@@ -141,7 +146,7 @@ def launch_survey(folder: str | Path, host: str | None = None, port: int | None 
         head=HEAD,
         app_kwargs={
             "routes": [Route("/photos/{name}", photo_server(Path(folder) / PHOTOS_FOLDER, store.study))],
-            "middleware": [Middleware(SurveyOnly)],
+            "middleware": [Middleware(Doors, limits=LIMITS, headers=HEADERS)],
             "openapi_url": None,
         },
         **options,
@@ -162,46 +167,3 @@ def photo_server(folder: Path, study: Study) -> Callable[[Request], Response]:
         return Response(photo, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
     return serve_photo
-
-
-class SurveyOnly:
-    """Lets through what the page needs; gradio's uploads, file server, proxy and the rest are not there."""
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] == "http":
-            path, headers = scope["path"], dict(scope["headers"])
-            length = headers.get(b"content-length", b"0")
-            if path not in PAGES and not path.startswith((*FOLDERS, *CALLS)):
-                return await PlainTextResponse("Not Found", 404)(scope, receive, send)
-            if not length.isdigit() or int(length) > MAX_BODY:
-                return await PlainTextResponse("Content Too Large", 413)(scope, receive, send)
-            receive = with_limit(receive)
-        await self.app(scope, receive, with_privacy(send))
-
-
-def with_limit(receive):
-    """Return a `receive` that ends a body longer than MAX_BODY; one sent in chunks doesn't tell its length."""
-    received = 0
-
-    async def receive_some():
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        return message if received <= MAX_BODY else {"type": "http.disconnect"}
-
-    return receive_some
-
-
-def with_privacy(send):
-    """Return a `send` whose answers ask not to be indexed and not to pass the rater's link on."""
-
-    async def send_with_headers(message):
-        if message["type"] == "http.response.start":
-            privacy = [(b"referrer-policy", b"no-referrer"), (b"x-robots-tag", b"noindex")]
-            message = {**message, "headers": [*message["headers"], *privacy]}
-        await send(message)
-
-    return send_with_headers

@@ -10,10 +10,17 @@ TEXTS = {
     "ja": {
         "introduction": "# つぶやき写真帖\nどうぶつの写真を入れると、つけたくなるひとことを書きます。",
         "photo": "写真",
+        "photo_buttons": {  # which gradio (6.31) has in English alone
+            "Remove Image": "写真を外す",
+            "Fullscreen": "全画面で見る",
+            "Exit fullscreen mode": "全画面をやめる",
+            "Upload file": "ファイルから選ぶ",
+            "Capture from camera": "カメラで撮る",
+            "Paste from clipboard": "クリップボードから貼る",
+            "Drop an image file here to upload": "写真をドロップするか、押して選ぶ",
+        },
         "examples": "写真の例",
         "example": "写真の例 {number}",
-        "controls": "書きかた",
-        "presets": "おまかせ設定",
         "preset_usual": "おすすめ",
         "preset_sober": "まじめ",
         "preset_wild": "暴走",
@@ -51,7 +58,7 @@ TEXTS = {
         "fit_well": "写真によく合う",
         "fit_some": "写真から連想",
         "fit_free": "写真から自由",
-        "fit_title": "写真を見ることで、この文は e の {value} 乗倍 出やすくなりました",
+        "fit_title": "写真を見ると、見ないときの {value} 倍この文が出やすくなります",
         "edited": "編集ずみ",
         "length": "Xの数えかたで {count} / 280",
         "too_long": "Xには長すぎます",
@@ -67,7 +74,6 @@ TEXTS = {
         "post": "Xに投稿",
         "report": "これはよくない、と知らせる",
         "reported": "知らせました。ありがとうございます。",
-        "working": "考えています…",
         "done": "つぶやきが{count}件できました。",
         "rewritten": "書き直しました: {text}",
         "seed_used": "今回のシード {seed}",
@@ -88,11 +94,15 @@ TEXTS = {
         "rows": ["上", "中ほど", "下"],
         "columns": ["左", "中央", "右"],
         "place": "{column}の{row}",
+        "busy": "ただいま混み合っています。{waiting}人が待っているので、少ししてからもう一度お試しください。",
+        "please_wait": "お待ちください",
+        "wait": "混み合っています。あなたの前に{ahead}人います。",
+        "wait_seconds": "混み合っています。あなたの前に{ahead}人います。およそ{seconds}秒かかります。",
         "lost": "いま混み合っているか、つながりません。少し待ってから、もう一度お試しください。",
         "footer": """
-**機械が書いています。** 文章はどれも小さなニューラルネットワーク(CNN-LSTM)が作ったもので、
-写真にないことを書いたり、動物を取り違えたりします。
-投稿する前に読み直してください。苦手なもの: 長い冗談、細かいようす、めずらしい動物、人。
+**機械が書いています。** 文章はどれも小さなニューラルネットワーク(CNN-LSTM)が作ったもので、\
+写真にないことを書いたり、動物を取り違えたりします。\
+投稿する前に読み直してください。苦手なもの: 長い冗談、細かいようす、めずらしい動物、人。\
 付属のモデルは、日本語の話し言葉、写真の説明文、このプロジェクトのために書かれたつぶやきで学習しました。X(Twitter)の投稿は使っていません。
 **写真は残しません。** 学習には使わず、アップロードから{minutes}分ほどで消します。
 """,
@@ -107,20 +117,19 @@ TEXTS = {
     "en": {
         "introduction": "# tweetcap\nDrop a photo of an animal and get the tweet that belongs under it, in Japanese.",
         "photo": "Photo",
+        "photo_buttons": {},
         "examples": "Example photos",
         "example": "Example photo {number}",
-        "controls": "How to write",
-        "presets": "Presets",
         "preset_usual": "Usual",
         "preset_sober": "Sober",
         "preset_wild": "Wild",
-        "preset_faithful": "True to the photo",
+        "preset_faithful": "Faithful",
         "tone": "Tone",
         "any_tone": "Any",
         "tone_つぶやき": "つぶやき musing",
         "tone_ツッコミ": "ツッコミ quip",
         "tone_アフレコ": "アフレコ voice-over",
-        "tone_ほっこり": "ほっこり heart-warming",
+        "tone_ほっこり": "ほっこり warm",
         "tone_大喜利": "大喜利 punchline",
         "count": "Tweets",
         "temperature": "Temperature: sober ↔ wild",
@@ -145,10 +154,10 @@ TEXTS = {
         "sober": "sober",
         "medium": "in between",
         "wild": "wild",
-        "fit_well": "Fits the photo well",
-        "fit_some": "Inspired by the photo",
-        "fit_free": "Free of the photo",
-        "fit_title": "Seeing the photo made this text e to the {value} times likelier",
+        "fit_well": "Fits well",
+        "fit_some": "Loose fit",
+        "fit_free": "Off on its own",
+        "fit_title": "With the photo, this text is {value} times as likely as without it",
         "edited": "Edited",
         "length": "{count} / 280 as X counts",
         "too_long": "Too long for X",
@@ -164,7 +173,6 @@ TEXTS = {
         "post": "Post on X",
         "report": "Report: this is not OK",
         "reported": "Reported. Thank you.",
-        "working": "Thinking…",
         "done": "{count} tweets are ready.",
         "rewritten": "Written again: {text}",
         "seed_used": "Seed {seed}",
@@ -185,6 +193,10 @@ TEXTS = {
         "rows": ["top", "middle", "bottom"],
         "columns": ["left", "centre", "right"],
         "place": "{row} {column}",
+        "busy": "Busy: {waiting} are waiting already. Please try again in a moment.",
+        "please_wait": "Please wait",
+        "wait": "Busy: {ahead} before you.",
+        "wait_seconds": "Busy: {ahead} before you, about {seconds} seconds.",
         "lost": "The server is busy or can't be reached. Please wait a moment and try again.",
         "footer": """
 **A machine writes this.** Every text comes from a small neural network (CNN-LSTM). It invents things and takes one

@@ -41,4 +41,8 @@ THEME = gr.themes.Base(
 
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 # gradio's margins take a quarter of a phone's width. In the head, since launch's css reaches components only.
-HEAD = "<style>@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 8px; } }</style>"
+# Nor does it show its link to the API there, only the dot beside it.
+HEAD = """<style>@media (max-width: 640px) {
+    .gradio-container .main.app { padding: 8px 8px; }
+    footer .divider { display: none; }
+}</style>"""

@@ -12,21 +12,16 @@ from gradio_client.utils import is_http_url_like
 from starlette.requests import Request
 
 from tweetcap.ui.doors import prefers_japanese
+from tweetcap.ui.texts import TEXTS
 
 # For every listener that runs the writer: one at a time, since one already keeps all cores busy.
 WRITER_QUEUE = {"concurrency_id": "writer", "concurrency_limit": 1}
 MAX_WAITING = 32  # at half a second each, the last one waits for a quarter of a minute
+MAX_WAIT_SECONDS = 60  # that are expected; on a slow machine the line is full earlier
 WORTH_SAYING = 2  # people before one; with fewer, the answer is there before the sentence is read
 MAX_DEPTH = 16  # of lists and objects inside each other in a request
 MAX_SESSION = 64  # characters of the name that a browser gives its session
 REMEMBERED = 2000  # sessions
-
-BUSY = {
-    "ja": "ただいま混み合っています。{waiting}人が待っているので、少ししてからもう一度お試しください。",
-    "en": "Busy: {waiting} are waiting already. Please try again in a moment.",
-}
-PLEASE_WAIT = {"ja": "お待ちください", "en": "Please wait"}
-WAIT = {"ja": "混み合っています。あなたの前に{ahead}人います。", "en": "Busy: {ahead} before you."}
 
 
 class WaitingLine(Queue):
@@ -52,6 +47,16 @@ class WaitingLine(Queue):
         line = self.event_queue_per_concurrency_id.get(WRITER_QUEUE["concurrency_id"])
         return len(line.queue) + line.current_concurrency if line else 0
 
+    def expected_wait(self) -> float:
+        """Return the seconds until whoever comes now is served, by what such requests took so far; 0 at first."""
+        group = WRITER_QUEUE["concurrency_id"]
+        took = [times for fn, times in self.process_time_per_fn.items() if fn.concurrency_id == group]
+        answered = sum(times.count for times in took)
+        return self.ahead() * sum(times.process_time for times in took) / answered if answered else 0.0
+
+    def is_full(self) -> bool:
+        return len(self) >= self.max_size or self.expected_wait() > MAX_WAIT_SECONDS
+
     def longest_wait(self) -> float:
         """Return the seconds that the first in any line has waited."""
         firsts = [line.queue[0].enqueue_time for line in self.event_queue_per_concurrency_id.values() if line.queue]
@@ -59,17 +64,17 @@ class WaitingLine(Queue):
 
     async def push(self, body: PredictBodyInternal, request: Request, username: str | None):
         check_request(body)
-        language = "ja" if prefers_japanese(request) else "en"
-        if len(self) >= self.max_size:
+        say = TEXTS["ja" if prefers_japanese(request) else "en"]
+        if self.is_full():
             # Of an answer 503 gradio's page shows a sentence of its own; its clients know only that one.
             status = 429 if request.headers.get("x-gradio-user") == "app" else 503
-            raise HTTPException(status, BUSY[language].format(waiting=len(self)), {"Retry-After": "10"})
-        ahead = self.ahead()
+            raise HTTPException(status, say["busy"].format(waiting=len(self)), {"Retry-After": "10"})
+        ahead, seconds = self.ahead(), round(self.expected_wait())
         success, event_id, state = await super().push(body, request, username)
         event = self.event_ids_to_events.get(event_id) if success else None
         if event and event.concurrency_id == WRITER_QUEUE["concurrency_id"] and ahead >= WORTH_SAYING:
-            sentence = WAIT[language].format(ahead=ahead)
-            self.send_message(event, LogMessage(log=sentence, level="info", title=PLEASE_WAIT[language]))
+            sentence = say["wait_seconds" if seconds else "wait"].format(ahead=ahead, seconds=seconds)
+            self.send_message(event, LogMessage(log=sentence, level="info", title=say["please_wait"]))
         return success, event_id, state
 
 

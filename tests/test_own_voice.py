@@ -161,4 +161,4 @@ def test_the_space_serves_the_pushed_model(story):
         process.wait(timeout=30)
     assert health, (story.folder / "space.log").read_text()[-3000:]
     assert health["status"] == "ok"
-    assert story.hub.repositories["model", MODEL].refs["main"] in (health["model"], health["revision"])
+    assert (health["model"], health["revision"]) == (MODEL, story.hub.repositories["model", MODEL].refs["main"])

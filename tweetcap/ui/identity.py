@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from tweetcap.write.writer import EMBEDDED
@@ -15,16 +14,16 @@ def identify(writer) -> dict[str, str | None]:
     model: the Hub id, or the folder's name. revision: the Hub's commit, or `sha256:` and the first digits of the
     weights' hash; None where neither is known.
     """
-    source = getattr(getattr(writer, "model", None), "name_or_path", None)
-    if not source:
+    model = getattr(writer, "model", None)
+    if not getattr(model, "name_or_path", None):
         return {"model": type(writer).__name__, "revision": None}
-    folder = Path(source)
-    if folder.is_dir():
-        weights = folder / SAFE_WEIGHTS_NAME
-        model = "tweetcap/checkpoint" if folder == Path(EMBEDDED) else folder.resolve().name
-        return {"model": model, "revision": digest(weights) if weights.exists() else None}
-    config = try_to_load_from_cache(source, "config.json")
-    return {"model": source, "revision": Path(config).parent.name if isinstance(config, str) else None}
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit:
+        return {"model": model.name_or_path, "revision": commit}
+    folder = Path(model.name_or_path)
+    weights = folder / SAFE_WEIGHTS_NAME
+    name = "tweetcap/checkpoint" if folder == EMBEDDED else folder.resolve().name
+    return {"model": name, "revision": digest(weights) if weights.exists() else None}
 
 
 def digest(path: Path) -> str:

@@ -153,7 +153,10 @@ class TweetWriter:
         except Exception as error:  # a damaged checkpoint raises whatever the libraries run into
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
             raise ValueError(f"{name} holds no TweetCap checkpoint ({reason}); give a folder or a Hub id.") from error
-        model.config._commit_hash = commit  # as transformers sets it, for those who write down what they used
+        # As transformers sets them, for those who write down what they used.
+        model.config._commit_hash = commit
+        if commit:
+            model.name_or_path = name.partition("@")[0]
         if loaded["missing_keys"]:
             raise ValueError(
                 f"{name} lacks weights ({min(loaded['missing_keys'])}); save or push the checkpoint again."

@@ -197,8 +197,9 @@ def test_ctrl_c_ends_in_one_sentence_and_the_next_run_completes_the_file(run, al
     whole, output = tmp_path / "whole.jsonl", tmp_path / "tweets.jsonl"
     run("write", album, "--seed", 7, "--output", whole)
     script = """
-import sys, time, types, tweetcap.cli, tweetcap
+import signal, sys, time, types, tweetcap.cli, tweetcap
 from tests.fake_writer import FakeWriter
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts in the background
 
 class Slow(FakeWriter):
     def write(self, photo, **settings):

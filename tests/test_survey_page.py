@@ -222,7 +222,9 @@ class Server:
     def __init__(self, study: Path):
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        self.command = [sys.executable, "-c", "from tweetcap.commands.survey import app; app()"]
+        # A shell has what it starts in the background ignore Ctrl-C, and the tests may be such.
+        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        self.command = [sys.executable, "-c", heed + "from tweetcap.commands.survey import app; app()"]
         self.command += ["serve", str(study), "--port", str(self.port)]
         self.start()
 

@@ -190,11 +190,12 @@ def test_an_upload_that_is_cut_leaves_nothing_behind(address, uploads):
     url = httpx.URL(address)
     with socket.create_connection((url.host, url.port)) as connection:
         connection.sendall(request + FILE)
+    time.sleep(0.5)  # until the server has had the time to write it
     for _ in range(50):
         if sorted(uploads.rglob("*")) == before:
-            return
+            break
         time.sleep(0.1)
-    raise AssertionError("what arrived of the upload is still there")
+    assert sorted(uploads.rglob("*")) == before
 
 
 def test_uploads_are_deleted_minutes_after_their_last_use_whoever_left_them(tmp_path):

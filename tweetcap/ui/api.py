@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 import gradio as gr
 
 from tweetcap.model import TWEET_TONES
-from tweetcap.ui.identity import identify
+from tweetcap.ui.identity import model_name
 from tweetcap.ui.uploads import MAX_COUNT, MAX_SEED, photo_bytes
 from tweetcap.ui.waiting import WRITER_QUEUE
 from tweetcap.write.settings import DEFAULTS, RANGES
@@ -46,7 +46,7 @@ class Description(TypedDict):
 
 def add_endpoints(writer) -> None:
     """Register /write and /describe; call it inside `with gr.Blocks()`."""
-    model = identify(writer)["model"]
+    model = model_name(writer)
 
     def write(
         photo: Photo,

@@ -9,21 +9,28 @@ from tweetcap.write.writer import EMBEDDED
 
 
 def identify(writer) -> dict[str, str | None]:
-    """Return {"model", "revision"} of a writer.
+    """Return {"model", "revision"} of a writer; the revision reads its weights."""
+    return {"model": model_name(writer), "revision": revision(writer)}
 
-    model: the Hub id, or the folder's name. revision: the Hub's commit, or `sha256:` and the first digits of the
-    weights' hash; None where neither is known.
-    """
+
+def model_name(writer) -> str:
+    """Return the Hub id, or the folder's name."""
     model = getattr(writer, "model", None)
     if not getattr(model, "name_or_path", None):
-        return {"model": type(writer).__name__, "revision": None}
-    commit = getattr(model.config, "_commit_hash", None)
-    if commit:
-        return {"model": model.name_or_path, "revision": commit}
+        return type(writer).__name__
+    if getattr(model.config, "_commit_hash", None):
+        return model.name_or_path
     folder = Path(model.name_or_path)
-    weights = folder / SAFE_WEIGHTS_NAME
-    name = "tweetcap/checkpoint" if folder == EMBEDDED else folder.resolve().name
-    return {"model": name, "revision": digest(weights) if weights.exists() else None}
+    return "tweetcap/checkpoint" if folder == EMBEDDED else folder.resolve().name
+
+
+def revision(writer) -> str | None:
+    """Return the Hub's commit, or `sha256:` and the first digits of the weights' hash; None where neither is known."""
+    model = getattr(writer, "model", None)
+    if not getattr(model, "name_or_path", None):
+        return None
+    weights = Path(model.name_or_path) / SAFE_WEIGHTS_NAME
+    return getattr(model.config, "_commit_hash", None) or (digest(weights) if weights.exists() else None)
 
 
 def digest(path: Path) -> str:

@@ -12,7 +12,7 @@ import gradio as gr
 
 from tweetcap.ui.answers import Answers
 from tweetcap.ui.api import add_endpoints
-from tweetcap.ui.identity import identify
+from tweetcap.ui.identity import model_name
 from tweetcap.ui.texts import TEXTS
 from tweetcap.ui.theme import CSS, HEAD, THEME
 from tweetcap.ui.uploads import KEEP_SECONDS, MAX_COUNT, MAX_SEED, SWEEP_SECONDS
@@ -158,7 +158,7 @@ def build_page(writer, feedback=None) -> gr.Blocks:
         cards.keep_seed(keep_seed, None, seed, show_progress="hidden", api_visibility="private")
 
         if feedback is not None:
-            model = identify(writer)["model"]
+            model = model_name(writer)
 
             def like(event: gr.EventData, request: gr.Request):
                 feedback.like(event._data | {"model": model}, request.session_hash)

@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 
 from tweetcap.data.tables import load_stored
 from tweetcap.model import TONES, TweetCapForConditionalGeneration, TweetCapProcessor
+from tweetcap.write.engines import ModelEngine
 from tweetcap.write.sampling import draw
 
 SEED, TEMPERATURE, TOP_P, GUIDANCE = 0, 0.8, 0.9, 0.0
@@ -99,7 +100,7 @@ class Samples:
             for name, temperature in (("greedy", 0.0), ("drawn", TEMPERATURE)):
                 generator = torch.Generator(model.device).manual_seed(SEED)
                 settings = {"temperature": temperature, "top_p": TOP_P, "guidance": GUIDANCE, "generator": generator}
-                found = draw(model, encoded, prompts, banned=banned, **settings)
+                found = draw(ModelEngine(model), encoded, prompts, banned=banned, **settings)
                 texts[name] = [self.tokenizer.decode(candidate.token_ids) for candidate in found]
             rows.append(texts)
         row = {"stage": stage, "epoch": epoch, "step": step, "tones": list(TONES), "photos": rows}

@@ -11,6 +11,7 @@ from tweetcap import PhotoError, TweetWriter
 from tweetcap.model import TWEET_TONES, save_checkpoint
 from tweetcap.model.tokenization_tweetcap import normalise
 from tweetcap.write import writer as writer_module
+from tweetcap.write.engines import ModelEngine
 from tweetcap.write.filters import SeenTexts, near_copies, reason_to_drop
 from tweetcap.write.sampling import draw
 from tweetcap.write.writer import Draft, Tweet
@@ -50,6 +51,13 @@ def test_what_is_streamed_ends_in_the_tweets_that_write_returns(writer):
     tweets = [piece for piece in pieces if isinstance(piece, Tweet)]
     assert tweets == writer.write(PHOTO, **settings)
     assert pieces[-len(tweets) :] == tweets
+
+
+def test_a_photo_may_be_encoded_once_for_everything(writer):
+    encoded = writer.encode([PHOTO])
+    assert writer.write(encoded, seed=1) == writer.write(PHOTO, seed=1)
+    assert writer.describe(encoded) == writer.describe(PHOTO)
+    assert writer.explain(encoded, "猫", "ツッコミ") == writer.explain(PHOTO, "猫", "ツッコミ")
 
 
 def test_a_draft_grows_word_by_word_and_may_be_shown(processor):
@@ -112,7 +120,7 @@ def test_likelihood_and_grounding_are_those_of_scoring_the_text_again(writer):
     banned = writer._banned
     generator = torch.Generator().manual_seed(0)
     options = {"temperature": 1.0, "top_p": 0.95, "guidance": 0.7, "max_tokens": 60}
-    candidates = draw(writer.model, encoded, [prompt] * 24, banned=banned, generator=generator, **options)
+    candidates = draw(ModelEngine(writer.model), encoded, [prompt] * 24, banned=banned, generator=generator, **options)
     drawn = [
         (writer.tokenizer.decode(candidate.token_ids), candidate) for candidate in candidates if candidate.finished
     ]
@@ -131,7 +139,7 @@ def test_greedy_drawing_agrees_with_generate_token_for_token(writer, processor):
     nothing_banned = torch.zeros_like(writer._banned)
     for photo in some_photos(3):
         (candidate,) = draw(
-            writer.model,
+            ModelEngine(writer.model),
             writer.encode([photo]),
             [prompt],
             banned=nothing_banned,
@@ -154,7 +162,7 @@ def test_guidance_moves_texts_toward_the_photo(writer):
     for guidance in (0.0, 3.0):
         generator = torch.Generator().manual_seed(0)
         options = {"temperature": 1.0, "top_p": 1.0, "guidance": guidance, "max_tokens": 12}
-        drawn = draw(writer.model, encoded, prompts, banned=writer._banned, generator=generator, **options)
+        drawn = draw(ModelEngine(writer.model), encoded, prompts, banned=writer._banned, generator=generator, **options)
         means.append(np.mean([candidate.grounding for candidate in drawn]))
     assert means[1] > means[0]
 

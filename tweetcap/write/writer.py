@@ -5,9 +5,10 @@ writer.write("cat.jpg", count=5, temperature=0.9)  # [Tweet(text=…, tone=…, 
 writer.describe("cat.jpg")                          # what is in the photo, in one plain sentence
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -25,12 +26,14 @@ from tweetcap.model import (
     TweetCapTokenizer,
 )
 from tweetcap.write.animals import AnimalWords, forbid
+from tweetcap.write.encoding import FastEncoder
+from tweetcap.write.engines import ModelEngine, PackedEngine
 from tweetcap.write.explanation import Explanation, explain
 from tweetcap.write.filters import SeenTexts, reason_to_drop
 from tweetcap.write.ranking import Contender, choose
-from tweetcap.write.sampling import draw, sketch
+from tweetcap.write.sampling import Sketch, draw, finish, sketch
 from tweetcap.write.scoring import log_likelihoods
-from tweetcap.write.settings import DEFAULTS, RANGES
+from tweetcap.write.settings import DEFAULTS, RANGES, WriterSettings
 
 EMBEDDED = Path(__file__).parents[1] / "checkpoint"
 SEEN_TEXTS = "seen_texts.bin"
@@ -46,7 +49,7 @@ CHECKPOINT_FILES = (
 )
 CANDIDATES_A_TWEET = 8
 ROUNDS = 3  # how often candidates are drawn again when too few pass the filters
-ENCODE_BATCH = 16
+ENCODE_BATCH = 4  # in bfloat16 larger ones take longer a photo
 DRAFT_TOKENS = 3  # a text is worth showing from here on
 
 
@@ -96,12 +99,15 @@ class TweetWriter:
     ):
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.eval().to(device)
-        # Convolutions on a CPU run about a third faster over the channels of one pixel than over one channel's pixels.
-        self.model.encoder.to(memory_format=torch.channels_last)
+        on_cpu = self.model.device.type == "cpu"
+        self._encoder = FastEncoder(model.encoder) if on_cpu else model.encoder
+        packs = on_cpu and model.config.decoder_type == "attention"
+        self._engine = PackedEngine(model) if packs else ModelEngine(model)
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.seen = seen
         self.outcomes: Counter[str] = Counter()
+        self._counting = threading.Lock()  # `tweetcap write` draws for several photos at once
         banned = torch.zeros(model.config.vocab_size, dtype=torch.bool)
         banned[: self.tokenizer.first_piece_id] = True  # tones, registers, bytes: no words of a tweet
         banned[self.tokenizer.eos_token_id] = False
@@ -185,7 +191,7 @@ class TweetWriter:
         """Write up to `count` different tweets about a photo: the best first, then the tones take turns.
 
         Args:
-            photo: path, bytes, PIL image, array or tensor.
+            photo: path, bytes, PIL image, array or tensor; or what `encode` returned for it.
             tone: one of `tones`; None mixes them.
             temperature: low is safe, high is wild.
             top_p: share of probability that words are drawn from.
@@ -201,18 +207,8 @@ class TweetWriter:
             PhotoError: the photo can't be read.
             ValueError: a value is out of its range.
         """
-        pieces = self.stream(
-            photo,
-            count=count,
-            tone=tone,
-            temperature=temperature,
-            top_p=top_p,
-            guidance=guidance,
-            seed=seed,
-            max_length=max_length,
-            avoid=avoid,
-        )
-        return [piece for piece in pieces if isinstance(piece, Tweet)]
+        settings = WriterSettings(count, temperature, top_p, guidance, max_length)
+        return list(self._pieces(photo, settings, tone, seed, avoid, drafts=False))
 
     def stream(
         self,
@@ -232,23 +228,30 @@ class TweetWriter:
         Raises:
             PhotoError, ValueError: as `write`; before anything is yielded.
         """
-        settings = {
-            "count": count,
-            "temperature": temperature,
-            "top_p": top_p,
-            "guidance": guidance,
-            "max_length": max_length,
-        }
-        check_settings(tone=tone, tones=self.tones, **settings)
-        encoded = self.encode([photo])
+        settings = WriterSettings(count, temperature, top_p, guidance, max_length)
+        yield from self._pieces(photo, settings, tone, seed, avoid, drafts=True)
+
+    def _pieces(
+        self,
+        photo,
+        settings: WriterSettings,
+        tone: str | None,
+        seed: int | None,
+        avoid: Sequence[str],
+        *,
+        drafts: bool,
+    ) -> Iterator[Draft | Tweet]:
+        check_settings(tone=tone, tones=self.tones, **asdict(settings))
+        count, max_length = settings.count, settings.max_length
+        encoded = self._encoded(photo)
         animals = self._animals.allowed(encoded)
         generator = torch.Generator(self.model.device)
         generator.manual_seed(seed) if seed is not None else generator.seed()
         options = {
             "banned": forbid(self._banned, self._animals.banned(animals)),
-            "temperature": temperature,
-            "top_p": top_p,
-            "guidance": guidance,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "guidance": settings.guidance,
             "generator": generator,
         }
         # Every tone and register equally often.
@@ -257,11 +260,17 @@ class TweetWriter:
         passed: list[Contender] = []
         chosen: list[Contender] = []
         for _ in range(ROUNDS):
-            candidates = yield from self._draw(encoded, kinds, animals, max_length, **options)
+            prompts = [self.tokenizer.prompt_ids(drawn_tone, register) for drawn_tone, register in kinds]
+            drawing = sketch(self._engine, encoded, prompts, **options)
+            if drafts:
+                candidates = yield from self._drafts(drawing, kinds, animals, max_length)
+            else:
+                candidates = finish(drawing)
             for (drawn_tone, register), candidate in zip(kinds, candidates, strict=True):
                 text = self.tokenizer.decode(candidate.token_ids)
                 reason = self._reason_to_drop(text, animals, max_length) if candidate.finished else "unfinished"
-                self.outcomes[reason or "passed"] += 1
+                with self._counting:
+                    self.outcomes[reason or "passed"] += 1
                 if reason is None:
                     passed.append(Contender(text, drawn_tone, register, candidate))
             chosen = choose(passed, count, avoid)
@@ -271,23 +280,21 @@ class TweetWriter:
             log_likelihood = candidate.log_likelihood / candidate.tokens
             yield Tweet(text, drawn_tone, log_likelihood, candidate.grounding, register)
 
-    def _draw(self, encoded, kinds, animals, max_length: int, **options):
-        """Draw a candidate a kind and return them; the one that begins best is yielded as it grows."""
-        prompts = [self.tokenizer.prompt_ids(tone, register) for tone, register in kinds]
-        drawing = sketch(self.model, encoded, prompts, **options)
+    def _drafts(self, drawing: Iterator[Sketch], kinds, animals, max_length: int):
+        """Yield the candidate that begins best as it grows; return all of them."""
         leader = None
         while True:
             try:
                 now = next(drawing)
             except StopIteration as end:
                 return end.value
-            if len(now.token_ids) < DRAFT_TOKENS:
+            if now.token_ids.shape[1] < DRAFT_TOKENS:
                 continue
             if leader is None:
                 leader = int(now.log_likelihoods[0].masked_fill(now.finished, -torch.inf).argmax())
             if now.finished[leader]:
                 continue
-            text = self.tokenizer.decode([int(words[leader]) for words in now.token_ids])
+            text = self.tokenizer.decode(now.token_ids[leader].tolist())
             # What may not be published is not shown on its way either; brackets may still be open.
             if self._reason_to_drop(text, animals, max_length) in (None, "broken"):
                 yield Draft(text, kinds[leader][0])
@@ -305,9 +312,9 @@ class TweetWriter:
             PhotoError: the photo can't be read.
         """
         prompt = self.tokenizer.prompt_ids(CAPTION_TONE)
-        encoded = self.encode([photo])
+        encoded = self._encoded(photo)
         (candidate,) = draw(
-            self.model,
+            ModelEngine(self.model),
             encoded,
             [prompt],
             banned=forbid(self._banned, self._animals.banned(self._animals.allowed(encoded))),
@@ -329,7 +336,10 @@ class TweetWriter:
             ValueError: the tone or the register is unknown.
         """
         prompt = self.tokenizer.prompt_ids(tone, register)
-        return explain(self.model, self.tokenizer, self.encode([photo]), text, prompt)
+        return explain(self.model, self.tokenizer, self._encoded(photo), text, prompt)
+
+    def _encoded(self, photo) -> TweetCapEncoderOutput:
+        return photo if isinstance(photo, TweetCapEncoderOutput) else self.encode([photo])
 
     @torch.inference_mode()
     def encode(self, photos: Sequence) -> TweetCapEncoderOutput:
@@ -338,12 +348,14 @@ class TweetWriter:
         Raises:
             PhotoError: one of them can't be read.
         """
+        size = self.processor.image_processor.size
+        # Twice the size that is wanted: so much that the resizing that follows has the last word on each pixel.
+        least_side = 2 * max(size["height"], size["width"])
         parts = []
         for start in range(0, len(photos), ENCODE_BATCH):
-            loaded = [load_photo(photo) for photo in photos[start : start + ENCODE_BATCH]]
+            loaded = [load_photo(photo, least_side) for photo in photos[start : start + ENCODE_BATCH]]
             pixel_values = self.processor.image_processor(loaded, return_tensors="pt")["pixel_values"]
-            pixel_values = pixel_values.to(self.model.device, memory_format=torch.channels_last)
-            parts.append(self.model.encoder(pixel_values))
+            parts.append(self._encoder(pixel_values.to(self.model.device)))
         return TweetCapEncoderOutput(**{name: torch.cat([part[name] for part in parts]) for name in parts[0].keys()})
 
     def log_likelihoods(

@@ -11,7 +11,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 # Handed to the shell through the environment, so that a file name with spaces or quotes stays one word.
 export PHOTO
 
-.PHONY: help install demo write test lint clean photo-named
+.PHONY: help install demo write test bench lint clean photo-named
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -37,6 +37,9 @@ photo-named:
 
 test: $(INSTALLED)  ## all tests, none of which uses the network
 	$(BIN)/python -m pytest
+
+bench: $(INSTALLED)  ## how fast it is, beside others and beside what the machine allows: docs/speed.md
+	$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED)  ## format and style of the code, nothing changed
 	$(BIN)/ruff format --check .

@@ -29,7 +29,7 @@ class FakeWriter:
         *,
         count=5,
         tone=None,
-        temperature=0.8,
+        temperature=1.0,
         top_p=0.9,
         guidance=0.5,
         seed=None,
@@ -53,6 +53,12 @@ class FakeWriter:
             FakeTweet(f"{digest[8 * n : 8 * n + 8]}なう", tone or self.tones[n % 5], -2.5 - n / 3, 0.1)
             for n in range(count)
         ]
+
+    def encode(self, photos):
+        """Return the photo itself, once it is seen to be one."""
+        (photo,) = photos
+        load_photo(photo)
+        return photo
 
     def stream(self, photo, **settings):
         tweets = self.write(photo, **settings)

@@ -7,10 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 import types
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import tweetcap
@@ -24,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def run(monkeypatch, fake_writer):
     """Run the command in this process, with the fake writer in place of a checkpoint."""
-    writer_class = types.SimpleNamespace(from_pretrained=lambda _: fake_writer)
+    writer_class = types.SimpleNamespace(from_pretrained=lambda *_, **__: fake_writer)
     monkeypatch.setitem(vars(tweetcap), "TweetWriter", writer_class)
     return lambda *arguments, **options: CliRunner().invoke(cli.app, [str(a) for a in arguments], **options)
 
@@ -192,6 +195,28 @@ def test_a_repaired_photo_gets_its_tweets_on_the_next_run(run, album, tmp_path, 
     assert ["tweets" in row for row in broken] == [False, True]
 
 
+def test_photos_worked_on_side_by_side_come_in_order_and_as_one_after_the_other(run, album, monkeypatch, fake_writer):
+    """The first photo takes longest, and the broken one is an error in its own place."""
+    write = fake_writer.write
+    threads = set()
+
+    def slow_at_first(photo, **settings):
+        threads.add(threading.get_ident())
+        time.sleep(0.3 if photo.name == "a.JPG" else 0)
+        return write(photo, **settings)
+
+    monkeypatch.setattr(fake_writer, "write", slow_at_first)
+    outputs = []
+    for cores in (1, 3):
+        threads.clear()
+        monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
+        outputs.append(run("write", album, "--seed", 7, "--json").stdout)
+        assert len(threads) == 1 if cores == 1 else len(threads) > 1
+    names = [Path(json.loads(line)["photo"]).name for line in outputs[0].splitlines()]
+    assert names == ["a.JPG", "b.jpg", "broken.jpg", "猫.jpeg"]
+    assert outputs[1] == outputs[0]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a process")
 def test_ctrl_c_ends_in_one_sentence_and_the_next_run_completes_the_file(run, album, tmp_path):
     whole, output = tmp_path / "whole.jsonl", tmp_path / "tweets.jsonl"
@@ -203,19 +228,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it i
 
 class Slow(FakeWriter):
     def write(self, photo, **settings):
-        if self.calls:
-            print("second photo", flush=True)
-            time.sleep(60)
+        if photo.name != "a.JPG":
+            time.sleep(3)
         return super().write(photo, **settings)
 
-tweetcap.TweetWriter = types.SimpleNamespace(from_pretrained=lambda _: Slow())
+tweetcap.TweetWriter = types.SimpleNamespace(from_pretrained=lambda *_, **__: Slow())
 tweetcap.cli.main()
 """
     command = [sys.executable, "-c", script, "write", str(album), "--seed", "7", "--output", str(output)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout.readline() == "second photo\n"
+    process = subprocess.Popen(command, cwd=ROOT, text=True, encoding="utf-8", stderr=subprocess.PIPE)
+    while process.poll() is None and not (output.exists() and output.read_bytes().endswith(b"\n")):
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     stderr = process.communicate(timeout=600)[1]
     assert process.returncode == 130
@@ -229,7 +252,7 @@ tweetcap.cli.main()
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
-        (["--temperature", "0.5"], "was written with temperature 0.8 and not 0.5"),
+        (["--temperature", "0.5"], "was written with temperature 1.0 and not 0.5"),
         (["--tone", "大喜利"], "was written with tone None and not 大喜利"),
         (["--seed", "1"], "was written with seed None and not 1"),
         (["--describe"], "was written with describe False and not True"),
@@ -319,7 +342,7 @@ def test_a_photo_without_a_publishable_tweet_counts_as_failed(run, lion, fake_wr
 
 
 def test_a_model_that_is_not_there_is_named_in_one_sentence(run, lion, monkeypatch):
-    def missing(model):
+    def missing(model, device):
         raise ValueError(f"{model} holds\nno checkpoint")
 
     monkeypatch.setitem(vars(tweetcap), "TweetWriter", types.SimpleNamespace(from_pretrained=missing))

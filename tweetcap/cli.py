@@ -55,3 +55,7 @@ def options(
     ] = False,
 ) -> None:
     pass
+
+
+if __name__ == "__main__":  # accelerate launch -m tweetcap.cli
+    main()

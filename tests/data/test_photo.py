@@ -4,6 +4,7 @@ import io
 import os
 import random
 import struct
+import subprocess
 import sys
 import zlib
 
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from tweetcap.data import photo as photo_module
 from tweetcap.data.photo import MAX_BYTES, MAX_PIXELS, PhotoError, load_photo
@@ -216,8 +218,8 @@ def test_of_an_animation_the_first_frame_is_taken(format):
 
 def test_the_later_frames_of_a_gif_are_never_decoded(monkeypatch):
     sizes = []
-    decode = photo_module.decode_gif
-    monkeypatch.setattr(photo_module, "decode_gif", lambda data: sizes.append(len(data)) or decode(data))
+    run = photo_module._run
+    monkeypatch.setattr(photo_module, "_run", lambda decode, data: sizes.append(len(data)) or run(decode, data))
     one = saved(gradient("P"), "GIF")
     frame = one[one.index(b",") : -1]
     assert load_photo(one[:-1] + frame * 3000 + b";").shape == (3, HEIGHT, WIDTH)
@@ -418,9 +420,11 @@ def broken_size(format: str, width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF"])
 def test_too_many_pixels_are_refused_before_anything_is_decoded(format, monkeypatch):
-    for name in ("decode_jpeg", "decode_png", "decode_webp", "decode_gif"):
-        monkeypatch.setattr(photo_module, name, lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(photo_module, "_run", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(photo_module.simplejpeg, "decode_jpeg", lambda *_, **__: pytest.fail("decoded"))
     assert "16000 × 16000" in sentence(broken_size(format, 16000, 16000))
+    with pytest.raises(PhotoError, match="16000 × 16000"):
+        load_photo(broken_size(format, 16000, 16000), least_side=100)
 
 
 @pytest.mark.parametrize("size", [(65535, 16), (65535, 381)])
@@ -552,3 +556,72 @@ SEEDS = [
 @settings(max_examples=500, deadline=None)
 def test_damaged_photos_are_read_or_refused(data, seed):
     assert is_read_or_refused(mutated(data, random.Random(seed)))
+
+
+# --- JPEGs that may come smaller ------------------------------------------------------------------
+
+
+def landscape(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Waves of several lengths, so that a wrong reduction shows."""
+    y, x = np.mgrid[:height, :width]
+    waves = [127 + 60 * np.sin(x / 40 + y / 90 * k) + 50 * np.cos(x / 11 * k + y / 7) for k in (1, 2, 3)]
+    return Image.fromarray(np.stack(waves, -1).astype(np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"exif": orientation(6)}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_large_jpeg_comes_smaller_and_shows_the_same(mode, options):
+    data = saved(landscape(1000, 700, mode), "JPEG", quality=95, **options)
+    whole, small = load_photo(data), load_photo(data, least_side=100)
+    assert small.is_contiguous() and small.dtype == torch.uint8
+    assert 100 <= min(small.shape[1:]) < 200 < min(whole.shape[1:])
+    both = [
+        np.asarray(Image.fromarray(photo.permute(1, 2, 0).numpy()).resize((80, 80), Image.Resampling.LANCZOS))
+        for photo in (whole, small)
+    ]
+    assert np.abs(both[0].astype(int) - both[1].astype(int)).mean() < 2
+
+
+@pytest.mark.parametrize("size", [(199, 400), (64, 48), (400, 199)])
+def test_a_small_jpeg_comes_as_it_always_does(size):
+    data = saved(landscape(*size), "JPEG")
+    assert torch.equal(load_photo(data, least_side=100), load_photo(data))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF"])
+def test_other_formats_come_in_full(format):
+    data = saved(landscape(500, 400), format)
+    assert torch.equal(load_photo(data, least_side=100), load_photo(data))
+
+
+def test_a_jpeg_of_four_colours_comes_in_full():
+    data = saved(landscape(500, 400, "CMYK"), "JPEG")
+    assert torch.equal(load_photo(data, least_side=100), load_photo(data))
+
+
+def test_a_damaged_jpeg_is_refused_or_read_as_it_is_in_full():
+    data = saved(landscape(600, 500), "JPEG")
+    chance = random.Random(5)
+    for _ in range(60):
+        broken = bytearray(data[: chance.choice([len(data), chance.randrange(len(data))])])
+        for _ in range(chance.randrange(4)):
+            broken[chance.randrange(len(broken))] = chance.randrange(256)
+        outcomes = []
+        for least_side in (None, 100):
+            try:
+                outcomes.append(load_photo(bytes(broken), least_side).shape[0])
+            except PhotoError as error:
+                outcomes.append(str(error))
+        assert outcomes[0] == outcomes[1]
+
+
+def test_the_decoders_are_torchvision_s_without_its_import(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(saved(landscape(300, 200), "JPEG"))
+    script = (
+        "import sys; from tweetcap.data.photo import load_photo; print(load_photo(sys.argv[1]).sum().item());"
+        "print('torchvision' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    expected = decode_jpeg(torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8), ImageReadMode.RGB)
+    assert done.stdout.split() == [str(expected.sum().item()), "False"]

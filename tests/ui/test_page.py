@@ -9,6 +9,7 @@ import pytest
 
 from tests.fake_writer import FakeTweet, FakeWriter
 from tests.ui.served import served
+from tweetcap.ui.answers import COMPARED
 from tweetcap.ui.texts import TEXTS
 from tweetcap.write.filters import weighted_length
 from tweetcap.write.settings import DEFAULTS
@@ -343,7 +344,7 @@ def test_three_temperatures_stand_side_by_side_on_a_desk(open_page, lion, paced)
     put_in(page, lion)
     press(page, JA["compare"])
     wait_for_cards(page, 6)
-    assert [call[2] for call in paced.calls[-3:]] == [0.4, 0.8, 1.4]
+    assert [call[2] for call in paced.calls[-3:]] == list(COMPARED.values())
     assert page.locator(".groups h2 small").all_text_contents() == [JA["sober"], JA["medium"], JA["wild"]]
     tops = {section.bounding_box()["y"] for section in page.locator(".groups section").all()}
     assert len(tops) == 1

@@ -66,7 +66,7 @@ def check_ranges(sampling: dict[str, Any]) -> None:
             fail(f"{option} is {sampling[name]}; it goes from {low} to {high}.")
 
 
-def load_writer(model: str | None, tone: str | None = None):
+def load_writer(model: str | None, tone: str | None = None, device: str | None = None):
     from transformers.utils import logging
 
     from tweetcap import TweetWriter
@@ -75,7 +75,7 @@ def load_writer(model: str | None, tone: str | None = None):
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        writer = TweetWriter.from_pretrained(model)
+        writer = TweetWriter.from_pretrained(model, device=device)
     except (OSError, ValueError) as error:
         fail(one_sentence(error))
     if tone is not None and tone not in writer.tones:

@@ -1,18 +1,19 @@
 """`tweetcap write`: tweets for photos and folders, as text or as a file that a cut run goes on with."""
 
 import hashlib
-import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import typer
-from tqdm import tqdm
 
+from tweetcap.commands.journal import Journal, to_line
+from tweetcap.commands.processes import Processes
 from tweetcap.commands.terminal import (
     FAILED,
     INTERRUPTED,
@@ -75,7 +76,8 @@ def write(
         typer.Option(
             metavar="FILE.jsonl",
             help="Append the JSON objects to this file. Run the same command again to go on after a cut: "
-            "photos that have their tweets are skipped, photos that failed are tried again.",
+            "photos that have their tweets are skipped, photos that failed are tried again. Processes that torchrun "
+            "or accelerate launch starts share the photos.",
             show_default="print",
         ),
     ] = None,
@@ -99,16 +101,23 @@ def write(
         fail("--json prints and --output writes to a file; choose one of them.")
     if STDIN in photos and output:
         fail("- has no name to resume by; save the photo as a file to use --output.")
-    sources = find_sources(photos)
+    processes = Processes.from_environment()
+    if processes.count > 1 and not output:
+        fail(f"{processes.count} processes print into each other; add --output FILE.jsonl.")
+    sources = find_sources(photos, report=processes.leads)
     settings = {"model": model or "embedded", "seed": seed, **sampling, "describe": describe}
-    journal = Journal.open(output, settings) if output else None
-    remaining = [source for source in sources if not journal or source.name not in journal.written]
+    journal = Journal.open(output, settings, processes) if output else None
+    # Every so manyth photo, whoever wrote the others: the processes needn't agree on what is left.
+    share = sources[processes.rank :: processes.count]
+    remaining = [source for source in share if not journal or source.name not in journal.written]
     try:
-        writer = load_writer(model, tone) if remaining else None
+        writer = load_writer(model, tone, processes.device()) if remaining else None
         rows = write_rows(writer, remaining, sampling, seed=seed, describe=describe)
         if journal:
-            skipped = len(sources) - len(remaining)
-            failed = save_rows(rows, journal, settings, total=len(remaining), skipped=skipped)
+            failed = journal.save(rows, total=len(remaining), report=report)
+            skipped, tried = len(share) - len(remaining), len(remaining)
+            names = [source.name for source in sources]
+            failed = journal.finish(names, skipped=skipped, tried=tried, failed=failed)
         else:
             failed = print_rows(rows, settings, as_json=as_json, headers=len(sources) > 1)
     except KeyboardInterrupt:
@@ -143,14 +152,18 @@ class Source:
         return int.from_bytes(digest[:4], "big")
 
 
-def find_sources(arguments: list[str]) -> list[Source]:
-    """Return the photos that the arguments name, each once, those of a folder sorted by their path."""
+def find_sources(arguments: list[str], report: bool = True) -> list[Source]:
+    """Return the photos that the arguments name, each once, those of a folder sorted by their path.
+
+    Args:
+        report: say what was left out.
+    """
     for argument in arguments:
         if argument != STDIN and not Path(argument).exists():
             fail(f"{argument} does not exist; name a photo, a folder, or - for standard input.")
     sources: dict[str, Source] = {}
     for argument in arguments:
-        found = folder_sources(Path(argument)) if Path(argument).is_dir() else [file_source(argument)]
+        found = folder_sources(Path(argument), report) if Path(argument).is_dir() else [file_source(argument)]
         sources.update((source.name, source) for source in found)
     return list(sources.values())
 
@@ -159,7 +172,7 @@ def file_source(argument: str) -> Source:
     return Source(STDIN, STDIN) if argument == STDIN else Source(str(Path(argument)), Path(argument).name)
 
 
-def folder_sources(folder: Path) -> list[Source]:
+def folder_sources(folder: Path, report: bool) -> list[Source]:
     from tweetcap.data.photo import PHOTO_SUFFIXES
 
     photos, others = [], 0
@@ -173,7 +186,7 @@ def folder_sources(folder: Path) -> list[Source]:
                 photos.append(path.relative_to(folder).as_posix())
     if not photos:
         fail(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}); name another folder.")
-    if others:
+    if others and report:
         say(f"{folder}: {len(photos)} photos; other files ignored: {others}.")
     return [Source(str(folder / name), name) for name in sorted(photos, key=PurePosixPath)]
 
@@ -182,37 +195,68 @@ def write_rows(
     writer, sources: list[Source], sampling: dict[str, Any], *, seed: int | None, describe: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield a row a photo: its tweets, or the sentence that says what is wrong with it."""
+    try:
+        yield from in_order(lambda source: write_row(writer, source, sampling, source.seed(seed), describe), sources)
+    except ValueError as error:  # of the settings, not of a photo
+        fail(one_sentence(error))
+
+
+def in_order(work: Callable[[Source], dict[str, Any]], sources: list[Source]) -> Iterator[dict[str, Any]]:
+    """Yield what `work` makes of each photo, in their order, as many at a time as PyTorch would use cores for one.
+
+    Each is worked on by one core from its file to its tweets. That is faster than all cores on one photo, and it
+    keeps a seed's promise: sums that are split among cores are rounded otherwise, and a word may hang on that.
+    """
+    if not sources:
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    cores = torch.get_num_threads()
+    waiting = deque()
+    with ThreadPoolExecutor(min(cores, len(sources)), "photo", torch.set_num_threads, (1,)) as pool:
+        try:
+            for source in sources:
+                waiting.append(pool.submit(work, source))
+                if len(waiting) > 2 * cores:  # a slow photo keeps nobody waiting, and a folder isn't read at once
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+            torch.set_num_threads(cores)  # setting it in one thread sets what later ones begin with
+
+
+def write_row(writer, source: Source, sampling: dict[str, Any], seed: int, describe: bool) -> dict[str, Any]:
+    """Return a photo's row.
+
+    Raises:
+        ValueError: the settings aren't the model's.
+    """
     from tweetcap.data.photo import PhotoError
 
-    for source in sources:
-        row: dict[str, Any] = {"photo": source.name, "seed": source.seed(seed)}
-        try:
-            photo = source.read()
-            tweets = writer.write(photo, seed=row["seed"], **sampling)
-            if describe:
-                row["description"] = writer.describe(photo)
-        except (PhotoError, OSError) as error:
-            yield row | {"error": one_sentence(error)}
-            continue
-        except ValueError as error:
-            fail(one_sentence(error))
-        if not tweets:
-            yield row | {"error": "no candidate passed the filters; try another seed or temperature."}
-            continue
-        row["tweets"] = [
-            {
-                "text": tweet.text,
-                "tone": tweet.tone,
-                "log_likelihood": round(tweet.log_likelihood, 4),
-                "grounding": round(tweet.grounding, 4),
-            }
-            for tweet in tweets
-        ]
-        yield row
-
-
-def to_line(row: dict[str, Any], settings: dict[str, Any]) -> str:
-    return printable(json.dumps(row | {"settings": settings}, ensure_ascii=False)) + "\n"
+    row: dict[str, Any] = {"photo": source.name, "seed": seed}
+    try:
+        photo = source.read()
+        tweets = writer.write(photo, seed=seed, **sampling)
+        if describe:
+            row["description"] = writer.describe(photo)
+    except (PhotoError, OSError) as error:
+        return row | {"error": one_sentence(error)}
+    if not tweets:
+        return row | {"error": "no candidate passed the filters; try another seed or temperature."}
+    row["tweets"] = [
+        {
+            "text": tweet.text,
+            "tone": tweet.tone,
+            "log_likelihood": round(tweet.log_likelihood, 4),
+            "grounding": round(tweet.grounding, 4),
+        }
+        for tweet in tweets
+    ]
+    return row
 
 
 def report(row: dict[str, Any]) -> None:
@@ -239,93 +283,4 @@ def print_rows(rows: Iterator[dict[str, Any]], settings: dict[str, Any], *, as_j
             for tweet in row["tweets"]:
                 # A tweet may hold line breaks; here a line is a tweet, --json keeps them.
                 typer.echo(f"{tweet['tone']}\t{' '.join(tweet['text'].split())}")
-    return failed
-
-
-@dataclass
-class Journal:
-    """A file of rows that only ever grows, so that a cut at any moment costs one photo.
-
-    The last row of a photo counts: a photo that failed and later got its tweets has two.
-
-    Attributes:
-        written: photos that have their tweets.
-        errors: the last error of each photo that has none.
-    """
-
-    path: Path
-    written: set[str]
-    errors: dict[str, str]
-
-    @classmethod
-    def open(cls, path: Path, settings: dict[str, Any]) -> "Journal":
-        """Read what an earlier run wrote and drop the line that its end cut in two.
-
-        A file that isn't such a run's, or one of other settings, ends the command unchanged.
-        """
-        journal = cls(path, set(), {})
-        if not path.parent.is_dir():
-            fail(f"the folder {path.parent} does not exist; create it or choose another --output.")
-        if path.is_dir():
-            fail(f"{path} is a folder; --output names a file.")
-        if not path.exists():
-            return journal
-        whole = 0
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                journal.take(line, number, settings)
-                whole += len(line)
-            else:
-                return journal
-        if not whole and line[:10] != b'{"photo": '[: len(line)]:
-            fail(f"{path} was not written by tweetcap write; choose another --output.")
-        os.truncate(path, whole)
-        return journal
-
-    def take(self, line: bytes, number: int, settings: dict[str, Any]) -> None:
-        try:
-            row = json.loads(line)
-            photo, theirs, has_tweets = row["photo"], row["settings"], "tweets" in row
-            error = None if has_tweets else row["error"]
-        except (ValueError, KeyError, TypeError):
-            fail(f"{self.path} line {number} was not written by tweetcap write; choose another --output.")
-        different = [name for name in settings.keys() | theirs.keys() if theirs.get(name) != settings.get(name)]
-        if different:
-            name = min(different)
-            fail(
-                f"{self.path} was written with {name} {theirs.get(name)} and not {settings.get(name)}; use "
-                "the same options or another --output."
-            )
-        if has_tweets:
-            self.written.add(photo)
-            self.errors.pop(photo, None)
-        else:
-            self.errors[photo] = error
-
-
-def save_rows(
-    rows: Iterator[dict[str, Any]], journal: Journal, settings: dict[str, Any], *, total: int, skipped: int
-) -> int:
-    """Append the rows as they come, behind a progress bar on a terminal; return how many photos failed."""
-    failed = 0
-    bar = tqdm(total=total, unit="photo", disable=None, file=sys.stderr)
-    try:
-        with journal.path.open("ab") as file, bar:
-            for row in rows:
-                bar.update()
-                if "error" in row:
-                    failed += 1
-                    report(row)
-                    if journal.errors.get(row["photo"]) == row["error"]:
-                        continue  # this file says so already
-                file.write(to_line(row, settings).encode("utf-8"))
-                file.flush()
-    except OSError as error:
-        fail(
-            f"{journal.path} cannot be written: {one_sentence(error)}; then run the same command again.",
-            FAILED,
-        )
-    say(f"{journal.path}: {total - failed} photos written, {skipped} done before, {failed} failed.")
     return failed

@@ -1,22 +1,25 @@
 """Turn whatever a user calls a photo into pixels: a path, bytes, a PIL image, an array or a tensor.
 
 Files are untrusted. They are known by their first bytes, measured from their headers before anything is
-decoded, and decoded by torchvision (libjpeg-turbo, libpng, libwebp, giflib), never by Pillow. Where
-torchvision 0.29 cannot take a file as it stands (it crashes on a damaged PNG, decodes every frame of a GIF
-and refuses an animated WEBP), the file is first rewritten here as a plain one. Colour profiles are ignored:
-every photo is read as sRGB.
+decoded, and decoded by torchvision (libjpeg-turbo, libpng, libwebp, giflib), or by simplejpeg (libjpeg-turbo) where
+a JPEG may come smaller; never by Pillow. Where torchvision 0.29 cannot take a file as it stands (it crashes on a
+damaged PNG, decodes every frame of a GIF and refuses an animated WEBP), the file is first rewritten here as a plain
+one. Colour profiles are ignored: every photo is read as sRGB.
 """
 
+import importlib.util
 import os
 import stat
 import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import simplejpeg
 import torch
-from torchvision.io import ImageReadMode, decode_gif, decode_jpeg, decode_png, decode_webp
 
 MAX_PIXELS = 25_000_000
 MAX_BYTES = 20 * 2**20
@@ -36,10 +39,12 @@ class _DamagedError(Exception):
     """A parser met a file that contradicts itself or ends too early."""
 
 
-def load_photo(photo) -> torch.Tensor:
+def load_photo(photo, least_side: int | None = None) -> torch.Tensor:
     """Return the photo upright, in RGB, on the CPU.
 
     Args:
+        least_side: a JPEG of twice this or more may come smaller, no side below this, in a fraction of the time and
+            memory; all others come in full.
         photo: path (str or Path) or bytes of a JPEG, PNG, WEBP or GIF, of which the first frame is taken;
             PIL image; array (height, width), or (height, width, 1, 3 or 4); tensor (height, width), or
             (1, 3 or 4, height, width). Numbers are uint8, uint16 or floats in 0..1.
@@ -52,9 +57,9 @@ def load_photo(photo) -> torch.Tensor:
         PhotoError: if it isn't a photo of at least 16 × 16 and at most 25 million pixels, and 20 MB.
     """
     if isinstance(photo, (str, os.PathLike)):
-        return _decode(_read(photo), _shorten(os.fspath(photo)))
+        return _decode(_read(photo), _shorten(os.fspath(photo)), least_side)
     if isinstance(photo, (bytes, bytearray, memoryview)):
-        return _decode(bytes(photo), "The photo in the given bytes")
+        return _decode(bytes(photo), "The photo in the given bytes", least_side)
     if isinstance(photo, np.ndarray):
         return _from_array(photo)
     if isinstance(photo, torch.Tensor):
@@ -114,7 +119,7 @@ def _too_heavy(name: str, size: int) -> PhotoError:
 # --- Files ----------------------------------------------------------------------------------------
 
 
-def _decode(data: bytes, name: str) -> torch.Tensor:
+def _decode(data: bytes, name: str, least_side: int | None) -> torch.Tensor:
     """Decode a whole file: bytes → uint8 (3, height, width)."""
     if len(data) > MAX_BYTES:
         raise _too_heavy(name, len(data))
@@ -126,7 +131,8 @@ def _decode(data: bytes, name: str) -> torch.Tensor:
         what = f"is {kind}" if kind else "is not a photo in a known format"
         raise PhotoError(f"{name} {what}: convert it to JPEG, PNG, WEBP or GIF.")
     try:
-        return decode(data, name).contiguous()  # some decoders hand out a view of (height, width, 3)
+        photo = _decode_jpeg(data, name, least_side) if decode is _decode_jpeg else decode(data, name)
+        return photo.contiguous()  # some decoders hand out a view of (height, width, 3)
     except (_DamagedError, IndexError, struct.error, zlib.error):
         raise PhotoError(f"{name} is damaged or cut short: download or export it again.") from None
 
@@ -176,7 +182,19 @@ def _foreign_format(data: bytes) -> str | None:
     return next((kind for magic, kind in FOREIGN_FORMATS if data.startswith(magic)), None)
 
 
-def _torchvision(decode: Callable[..., torch.Tensor], data: bytes | bytearray, *mode) -> torch.Tensor:
+# torchvision's ImageReadMode
+UNCHANGED, RGB, RGB_ALPHA = 0, 3, 4
+
+
+@cache
+def _torchvision():
+    """Return torchvision's decoders, without importing the package: its networks take longer than a photo's tweets."""
+    folder = Path(importlib.util.find_spec("torchvision").origin).parent
+    torch.ops.load_library(next(folder.glob("image_stable.*")))
+    return torch.ops.image
+
+
+def _run(decode: Callable[..., torch.Tensor], data: bytes | bytearray, *mode) -> torch.Tensor:
     """Decode with one of torchvision's functions, which say of any damage that it is a RuntimeError."""
     # A copy of what is read-only, since torch warns of memory that it may not write.
     buffer = data if isinstance(data, bytearray) else bytearray(data)
@@ -189,14 +207,15 @@ def _torchvision(decode: Callable[..., torch.Tensor], data: bytes | bytearray, *
 # JPEG
 
 
-def _decode_jpeg(data: bytes, name: str) -> torch.Tensor:
+def _decode_jpeg(data: bytes, name: str, least_side: int | None = None) -> torch.Tensor:
     size = None
     orientation = 1
+    components = 0
     for marker, payload in _jpeg_segments(data):
         if marker == 0xE1 and payload.startswith(b"Exif\0\0"):
             orientation = _orientation(payload)
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF, but not DHT, JPG, DAC
-            size = struct.unpack_from(">HH", payload, 1)  # (height, width)
+            *size, components = struct.unpack_from(">HHB", payload, 1)  # height, width
             break
     if size is None:
         raise _DamagedError
@@ -204,8 +223,15 @@ def _decode_jpeg(data: bytes, name: str) -> torch.Tensor:
     # Inside compressed data 0xFF is always stuffed, so this counts scans (and a thumbnail's one or two).
     if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
         raise PhotoError(f"{name} is a JPEG of more than {MAX_JPEG_SCANS} scans: save it as a baseline JPEG.")
+    if least_side and components != 4 and min(size) >= 2 * least_side:
+        try:
+            # libjpeg makes 4 × 4 pixels or fewer of a block of 8 × 8, out of its lower frequencies alone.
+            pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least_side, min_width=least_side)
+            return _upright(torch.from_numpy(pixels).permute(2, 0, 1), orientation)
+        except ValueError:
+            pass  # damaged or unusual: the other decoder has the last word
     # CMYK and YCCK, inverted by Adobe or not, come out as RGB. A JPEG without its end is refused.
-    return _upright(_torchvision(decode_jpeg, data, ImageReadMode.RGB), orientation)
+    return _upright(_run(_torchvision().decode_jpeg, data, RGB, False), orientation)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -272,8 +298,7 @@ def _decode_png(data: bytes, name: str) -> torch.Tensor:
     rows = _inflate_rows(b"".join(compressed), list(_png_passes(width, height, bits, interlace)))
     clean += _png_chunk(b"IDAT", zlib.compress(rows, 0)) + _png_chunk(b"IEND", b"")
 
-    mode = ImageReadMode.RGB if colour in (0, 2) else ImageReadMode.RGB_ALPHA
-    photo = _torchvision(decode_png, clean, mode)
+    photo = _run(_torchvision().decode_png, clean, RGB if colour in (0, 2) else RGB_ALPHA, False)
     pixels = _on_white(_to_8_bits(photo))
     if colour in (0, 2) and len(transparency) == (2 if colour == 0 else 6):
         levels = struct.unpack(f">{len(transparency) // 2}H", transparency)
@@ -342,7 +367,7 @@ def _decode_webp(data: bytes, name: str) -> torch.Tensor:
     kind, payload = next(chunks, (b"", b""))
     if kind != b"VP8X":
         _check_size(*_webp_size(kind, payload), name)
-        return _on_white(_torchvision(decode_webp, data, ImageReadMode.UNCHANGED))
+        return _on_white(_run(_torchvision().decode_webp, data, UNCHANGED))
 
     flags = payload[0] if payload else 0
     canvas = _int24(payload, 4) + 1, _int24(payload, 7) + 1  # (width, height)
@@ -350,7 +375,7 @@ def _decode_webp(data: bytes, name: str) -> torch.Tensor:
     rest = list(chunks)
     orientation = _orientation(next((body for kind, body in rest if kind == b"EXIF"), b""))
     if not flags & 0x02:  # a still
-        return _upright(_on_white(_torchvision(decode_webp, data, ImageReadMode.UNCHANGED)), orientation)
+        return _upright(_on_white(_run(_torchvision().decode_webp, data, UNCHANGED)), orientation)
     frame = next((body for kind, body in rest if kind == b"ANMF"), b"")
     left, top = 2 * _int24(frame, 0), 2 * _int24(frame, 3)
     width, height = _int24(frame, 6) + 1, _int24(frame, 9) + 1
@@ -358,7 +383,7 @@ def _decode_webp(data: bytes, name: str) -> torch.Tensor:
     if left + width > canvas[0] or top + height > canvas[1]:
         raise _DamagedError
     still = b"WEBP" + _riff_chunk(b"VP8X", b"\x10\0\0\0" + frame[6:12]) + frame[16:]
-    pixels = _torchvision(decode_webp, _riff_chunk(b"RIFF", still), ImageReadMode.UNCHANGED)
+    pixels = _run(_torchvision().decode_webp, _riff_chunk(b"RIFF", still), UNCHANGED)
     return _upright(_paste(_on_white(pixels), canvas, left, top), orientation)
 
 
@@ -420,7 +445,7 @@ def _decode_gif(data: bytes, name: str) -> torch.Tensor:
     still = b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0) + colours
     interlaced = flags & 0x40
     still += b"," + struct.pack("<HHHHB", 0, 0, width, height, interlaced) + data[position:end] + b";"
-    return _paste(_torchvision(decode_gif, still), canvas, left, top)
+    return _paste(_run(_torchvision().decode_gif, still), canvas, left, top)
 
 
 def _gif_palette(data: bytes, position: int, flags: int) -> tuple[bytes, int]:

@@ -22,7 +22,7 @@ from tweetcap.ui.uploads import MAX_COUNT, MAX_SEED, number, read_upload, seed_n
 from tweetcap.write.settings import RANGES
 from tweetcap.write.writer import Draft
 
-COMPARED = {"sober": 0.4, "medium": 0.8, "wild": 1.4}  # temperatures of the comparison
+COMPARED = {"sober": 0.5, "medium": 1.0, "wild": 1.5}  # temperatures of the comparison
 COMPARED_COUNT = 2
 MORE_COUNT = 2
 MORE_STEP = 0.15  # by which "more like this" moves the temperature
@@ -72,6 +72,8 @@ class Answers:
             photo = read_photo(upload)
             seed = secrets.randbelow(MAX_SEED + 1) if seed in (None, "") else checked_seed(seed)
             show |= {"photo": hashlib.sha256(photo).hexdigest()[:16], "seed": seed}
+            with told_in_both_languages():
+                encoded = self.writer.encode([photo])
             for group in groups:
                 settings = checked(count=group["count"], **group["settings"])
                 before, heading = show["groups"], {"name": group["name"], "temperature": settings["temperature"]}
@@ -79,7 +81,7 @@ class Answers:
                 yield show
                 cards = []
                 with told_in_both_languages():
-                    for piece in self.writer.stream(photo, tone=tone or None, seed=seed, **settings):
+                    for piece in self.writer.stream(encoded, tone=tone or None, seed=seed, **settings):
                         if isinstance(piece, Draft):
                             yield show | {"draft": {"text": piece.text, "tone": piece.tone}}
                         else:
@@ -89,7 +91,7 @@ class Answers:
                 raise RequestError(both("no_tweet"))
             yield show | {"writing": False}
             with told_in_both_languages():
-                yield show | {"writing": False, "description": self.writer.describe(photo)}
+                yield show | {"writing": False, "description": self.writer.describe(encoded)}
         except RequestError as error:
             yield show | {"writing": False, "problem": error.problem}
 

@@ -73,7 +73,7 @@ class ModelEngine:
         return self.model.lm_head(vectors[:, -1]).unflatten(0, (2, -1)), (memory, carried)
 
 
-class _Linear:
+class PackedLinear:
     """x Wᵀ + b in int8 where the processor has dot products of it (VNNI, AMX), else in float32.
 
     Weights have a scale a row, inputs one for all of a call; sums are float32. The weights are laid out once.
@@ -111,7 +111,7 @@ class _Gates:
         from_inputs, from_hidden, bias = (
             torch.cat([i, f, o, 2 * g]) for i, f, g, o in (part.chunk(4) for part in parts)
         )
-        self.from_inputs, self.from_hidden = _Linear(from_inputs, bias), _Linear(from_hidden, None, limit=1.0)
+        self.from_inputs, self.from_hidden = PackedLinear(from_inputs, bias), PackedLinear(from_hidden, None, limit=1.0)
 
     def __call__(self, inputs: torch.Tensor, before: tuple[torch.Tensor, torch.Tensor]):
         """Return hidden and cell state after one more input."""
@@ -165,10 +165,10 @@ class PackedEngine:
         if self.num_concepts:
             weight = torch.cat([weight, F.pad(decoder.copy_gate.weight, (config.hidden_size, 0))])
             bias = torch.cat([bias, decoder.copy_gate.bias])
-        self.output = _Linear(weight, bias, limit=1.0)
+        self.output = PackedLinear(weight, bias, limit=1.0)
         missing = -config.vocab_size % VOCABULARY_BLOCK
         bias = F.pad(weight.new_zeros(config.vocab_size), (0, missing), value=LEAST_LOGIT)
-        self.head = _Linear(F.pad(model.lm_head.weight, (0, 0, 0, missing)), bias)
+        self.head = PackedLinear(F.pad(model.lm_head.weight, (0, 0, 0, missing)), bias)
         size = config.memory_size // self.heads
         self.query = decoder.query.weight.unflatten(0, (self.heads, size)) * size**-0.5  # (heads, size, hidden_size)
         self.query_bias = decoder.query.bias.unflatten(0, (self.heads, size, 1)) * size**-0.5

@@ -16,7 +16,7 @@ class WriterSettings:
     """
 
     count: int = 5
-    temperature: float = 0.8
+    temperature: float = 1.0
     top_p: float = 0.9
     guidance: float = 0.5
     max_length: int = 140

@@ -17,7 +17,6 @@ from tweetcap.data.hub import CONFIG, WEIGHTS, HubError, check_config, fetch_che
 from tweetcap.data.photo import load_photo
 from tweetcap.model import (
     CAPTION_TONE,
-    REGISTERS,
     TWEET_TONES,
     TweetCapEncoderOutput,
     TweetCapForConditionalGeneration,
@@ -47,7 +46,10 @@ CHECKPOINT_FILES = (
     "tokenizer_config.json",
     "vocab.json",
 )
-CANDIDATES_A_TWEET = 8
+LEAST_CANDIDATES, CANDIDATES_A_TWEET = 40, 5
+# Tones in which every other candidate is witty; of witty つぶやき and ツッコミ only a fifth holds together.
+WITTY_TONES = ("アフレコ", "ほっこり", "大喜利")
+WITTY_COOLING = 0.6  # × temperature; one-off jokes are learnt from few examples, and fall apart sooner than idioms
 ROUNDS = 3  # how often candidates are drawn again when too few pass the filters
 ENCODE_BATCH = 4  # in bfloat16 larger ones take longer a photo
 DRAFT_TOKENS = 3  # a text is worth showing from here on
@@ -249,14 +251,16 @@ class TweetWriter:
         generator.manual_seed(seed) if seed is not None else generator.seed()
         options = {
             "banned": forbid(self._banned, self._animals.banned(animals)),
-            "temperature": settings.temperature,
             "top_p": settings.top_p,
             "guidance": settings.guidance,
             "generator": generator,
         }
-        # Every tone and register equally often.
-        kinds = [(each, register) for each in ([tone] if tone else self.tones) for register in REGISTERS]
-        kinds *= -(-count * CANDIDATES_A_TWEET // len(kinds))
+        # Every tone equally often.
+        tones = [tone] if tone else self.tones
+        turns = range(-(-max(count * CANDIDATES_A_TWEET, LEAST_CANDIDATES) // len(tones)))
+        kinds = [(each, "witty" if turn % 2 and each in WITTY_TONES else "plain") for turn in turns for each in tones]
+        cooling = [WITTY_COOLING if register == "witty" else 1.0 for _, register in kinds]
+        options["temperature"] = settings.temperature * torch.tensor(cooling, device=self.model.device)
         passed: list[Contender] = []
         chosen: list[Contender] = []
         for _ in range(ROUNDS):

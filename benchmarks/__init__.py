@@ -1,0 +1,1 @@
+"""How fast tweetcap is, beside others and beside what the processor allows; and load on its page."""

@@ -119,7 +119,7 @@ def machine() -> dict[str, Any]:
     """Return what figures hang on; ratios are compared between runs with the same."""
     import torch
 
-    from tweetcap.data.features import supports_bfloat16
+    from tweetcap.data.precision import supports_bfloat16
 
     cpu = torch.device("cpu")
     return {

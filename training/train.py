@@ -61,7 +61,8 @@ from tweetcap.data.animals import concepts
 from tweetcap.data.batches import BatchSettings, EpochBatches, StreamedBatches, epoch_batches, load_batches
 from tweetcap.data.concepts import concept_words, label_photos, teach_concepts
 from tweetcap.data.examples import NO_PHOTO, Corpus, open_corpus
-from tweetcap.data.features import FeatureCache, PhotoViews, supports_bfloat16
+from tweetcap.data.features import FeatureCache, PhotoViews
+from tweetcap.data.precision import supports_bfloat16
 from tweetcap.data.tables import BadRows
 from tweetcap.model import (
     CAPTION_TONE,

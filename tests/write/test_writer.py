@@ -1,5 +1,7 @@
 """The writer keeps its promises whatever the network says; and its fast path agrees with `generate`."""
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -33,6 +35,12 @@ def writer(processor) -> TweetWriter:
         model.decoder.output_norm.bias.copy_(3 * end / end.norm())
         end.mul_(1.5)
     return TweetWriter(model, processor)
+
+
+def test_a_writer_needs_nothing_that_only_training_installs():
+    code = "import sys, tweetcap.write.writer as _; print(*{'datasets', 'pyarrow'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert found.stdout.split() == []
 
 
 def test_the_same_seed_gives_the_same_tweets_and_another_seed_others(writer):

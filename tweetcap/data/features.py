@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from tweetcap.data.photo import PhotoError
+from tweetcap.data.precision import supports_bfloat16
 from tweetcap.data.shards import LeftOut
 from tweetcap.data.tables import BadRows, Photo, load_stored
 from tweetcap.model import TweetCapForConditionalGeneration, TweetCapImageProcessor
@@ -32,13 +33,6 @@ def augmentation(height: int, width: int) -> v2.Compose:
             v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
         ]
     )
-
-
-def supports_bfloat16(device: torch.device) -> bool:
-    """Say whether the hardware itself multiplies bfloat16, not merely whether PyTorch can imitate it."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 class PhotoViews(Dataset):

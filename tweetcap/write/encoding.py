@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from tweetcap.data.features import supports_bfloat16
+from tweetcap.data.precision import supports_bfloat16
 from tweetcap.model import TweetCapEncoderOutput
 from tweetcap.model.modeling_tweetcap import TweetCapEncoder
 

@@ -8,8 +8,8 @@ def candidate(log_likelihood: float, null: float | None = None, tokens: int = 4)
     return Candidate([300] * (tokens - 1), True, log_likelihood, log_likelihood if null is None else null)
 
 
-def score_of(text: str, drawn: Candidate, register: str = "plain") -> float:
-    return score(Contender(text, "つぶやき", register, drawn))
+def score_of(text: str, drawn: Candidate) -> float:
+    return score(Contender(text, "つぶやき", drawn))
 
 
 def test_the_likelier_and_the_better_grounded_text_scores_higher():
@@ -34,16 +34,12 @@ def test_a_noun_said_twice_costs_and_a_doubled_kana_cry_does_not():
     assert score_of("もぐもぐ、もぐもぐ", candidate(-4.0)) == score_of("ごはんを食べてる", candidate(-4.0))
 
 
-def test_a_witty_text_may_be_less_likely_than_a_plain_one():
-    assert score_of("孫に会えた瞬間", candidate(-20.0), "witty") > score_of("孫に会えた瞬間", candidate(-20.0), "plain")
-
-
 def test_tones_take_turns_and_the_best_of_all_comes_first():
     candidates = [
-        Contender("猫が箱に入った", "つぶやき", "plain", candidate(-10.0)),
-        Contender("朝からずっと寝てる", "つぶやき", "plain", candidate(-20.0)),
-        Contender("なんでそこ", "ツッコミ", "plain", candidate(-80.0)),
-        Contender("会議中の私", "大喜利", "plain", candidate(-60.0)),
+        Contender("猫が箱に入った", "つぶやき", candidate(-10.0)),
+        Contender("朝からずっと寝てる", "つぶやき", candidate(-20.0)),
+        Contender("なんでそこ", "ツッコミ", candidate(-80.0)),
+        Contender("会議中の私", "大喜利", candidate(-60.0)),
     ]
     chosen = choose(candidates, 4)
     assert [contender.tone for contender in chosen] == ["つぶやき", "大喜利", "ツッコミ", "つぶやき"]
@@ -52,22 +48,20 @@ def test_tones_take_turns_and_the_best_of_all_comes_first():
 
 def test_near_copies_are_offered_once():
     candidates = [
-        Contender("猫が箱に入った", "つぶやき", "plain", candidate(-10.0)),
-        Contender("猫が箱に入った！", "ほっこり", "plain", candidate(-15.0)),
+        Contender("猫が箱に入った", "つぶやき", candidate(-10.0)),
+        Contender("猫が箱に入った！", "ほっこり", candidate(-15.0)),
     ]
     assert [contender.text for contender in choose(candidates, 5)] == ["猫が箱に入った"]
 
 
 def test_texts_to_avoid_and_their_near_copies_are_not_offered():
     candidates = [
-        Contender("猫が箱に入った", "つぶやき", "plain", candidate(-10.0)),
-        Contender("会議中の私", "大喜利", "witty", candidate(-60.0)),
+        Contender("猫が箱に入った", "つぶやき", candidate(-10.0)),
+        Contender("会議中の私", "大喜利", candidate(-60.0)),
     ]
     assert [contender.text for contender in choose(candidates, 5, avoid=["猫が箱に入った！"])] == ["会議中の私"]
 
 
 def test_the_order_of_candidates_does_not_matter():
-    candidates = [
-        Contender(f"{word}がいる", "つぶやき", "plain", candidate(-20.0)) for word in ("猫", "犬", "鳥", "馬")
-    ]
+    candidates = [Contender(f"{word}がいる", "つぶやき", candidate(-20.0)) for word in ("猫", "犬", "鳥", "馬")]
     assert choose(candidates, 3) == choose(candidates[::-1], 3)

@@ -9,14 +9,13 @@ from typing import NamedTuple
 from tweetcap.write.filters import near_copies
 from tweetcap.write.sampling import Candidate
 
-# The log-odds that a reader finds a text sound: logistic regressions over 850 candidates that were read one by one.
+# The log-odds that a reader finds a text sound: a logistic regression over 714 candidates that were read one by one.
 # Both likelihoods are a whole text's, in nats: the longer it is, the more can break. How likely it is without the photo
 # says as much as how likely it is with it.
-SOUND_WITH_PHOTO, SOUND_WITHOUT = 0.20, 0.13
-SOUND_BIAS = {"plain": 5.7, "witty": 7.5}  # words of witty texts are less likely, sound or not
+SOUND_WITH_PHOTO, SOUND_WITHOUT, SOUND_BIAS = 0.20, 0.13, 5.7
 SOUND_REPEATED = -4.0  # for each kanji or katakana word that a text says again: 馬と馬
 GROUNDING_WEIGHT = 0.05  # a nat by which the photo makes the text likelier
-COMMONPLACE_WEIGHT = 0.02  # a nat of being unlikely without the photo; against idioms that fit every animal
+COMMONPLACE_WEIGHT = 0.01  # a nat of being unlikely without the photo; against idioms that fit every animal
 
 CONTENT_WORD = re.compile(r"[一-鿿々]+|[ァ-ヴー]{2,}")
 
@@ -26,7 +25,6 @@ class Contender(NamedTuple):
 
     text: str
     tone: str
-    register: str
     candidate: Candidate
 
 
@@ -38,7 +36,7 @@ def score(contender: Contender) -> float:
     candidate = contender.candidate
     words = CONTENT_WORD.findall(contender.text)
     repeated = len(words) - len(set(words))
-    log_odds = SOUND_BIAS[contender.register] + SOUND_REPEATED * repeated
+    log_odds = SOUND_BIAS + SOUND_REPEATED * repeated
     log_odds += SOUND_WITH_PHOTO * candidate.log_likelihood + SOUND_WITHOUT * candidate.null_log_likelihood
     soundness = min(log_odds, 0.0) - math.log1p(math.exp(-abs(log_odds)))
     return soundness + GROUNDING_WEIGHT * candidate.grounding - COMMONPLACE_WEIGHT * candidate.null_log_likelihood

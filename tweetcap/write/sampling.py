@@ -80,7 +80,7 @@ def sketch(
     prompts: Sequence[Sequence[int]],
     *,
     banned: torch.Tensor,
-    temperature: float | torch.Tensor,
+    temperature: float,
     top_p: float,
     guidance: float,
     max_tokens: int = 40,
@@ -92,7 +92,7 @@ def sketch(
         encoded: the encoder's output for one photo; None for the null memory alone.
         prompts: begin, tone, register; all of one length.
         banned: (vocab_size,) bool, tokens that are never drawn.
-        temperature: 0 takes the likeliest word each time; (candidates,) gives each its own, none of them 0.
+        temperature: 0 takes the likeliest word each time.
         generator: on the engine's device; the same state gives the same texts.
     """
     count, device, eos = len(prompts), engine.device, engine.eos_token_id
@@ -108,8 +108,7 @@ def sketch(
         log_probs = logits.log_softmax(-1, dtype=torch.float32)  # (2, alive, vocabulary)
         with_photo, without = log_probs
         guided = torch.lerp(without, with_photo, 1 + guidance).add_(never)
-        now = temperature[alive] if isinstance(temperature, torch.Tensor) else temperature
-        words = choose_words(guided, now, top_p, luck[place, alive])
+        words = choose_words(guided, temperature, top_p, luck[place, alive])
         token_ids[alive, place] = words
         likelihoods[:, alive] += log_probs.gather(2, words.expand(2, -1).unsqueeze(2)).squeeze(2)
         going_on = words != eos
@@ -133,22 +132,17 @@ def sketch(
     ]
 
 
-def choose_words(
-    scores: torch.Tensor, temperature: float | torch.Tensor, top_p: float, luck: torch.Tensor
-) -> torch.Tensor:
+def choose_words(scores: torch.Tensor, temperature: float, top_p: float, luck: torch.Tensor) -> torch.Tensor:
     """Return one word a row by nucleus sampling (Holtzman et al. 2020).
 
     Args:
         scores: (rows, vocabulary), log-probabilities up to a constant a row.
-        temperature: of all rows or (rows,).
         luck: (rows,), from 0 to 1: where in the distribution the word is taken, the likeliest words first.
 
     Returns:
         (rows,) words.
     """
-    if isinstance(temperature, torch.Tensor):
-        temperature = temperature.unsqueeze(-1)
-    elif temperature == 0:
+    if temperature == 0:
         return scores.argmax(-1)
     best, ids = likeliest(scores, MOST_WORDS)
     probs = (best / temperature).softmax(-1)

@@ -47,9 +47,8 @@ CHECKPOINT_FILES = (
     "vocab.json",
 )
 LEAST_CANDIDATES, CANDIDATES_A_TWEET = 40, 5
-# Tones in which every other candidate is witty; of witty つぶやき and ツッコミ only a fifth holds together.
-WITTY_TONES = ("アフレコ", "ほっこり", "大喜利")
-WITTY_COOLING = 0.6  # × temperature; one-off jokes are learnt from few examples, and fall apart sooner than idioms
+# Witty candidates are twice as long and mostly fall apart; among the chosen, readers found them no funnier.
+REGISTER = "plain"
 ROUNDS = 3  # how often candidates are drawn again when too few pass the filters
 ENCODE_BATCH = 4  # in bfloat16 larger ones take longer a photo
 DRAFT_TOKENS = 3  # a text is worth showing from here on
@@ -251,40 +250,38 @@ class TweetWriter:
         generator.manual_seed(seed) if seed is not None else generator.seed()
         options = {
             "banned": forbid(self._banned, self._animals.banned(animals)),
+            "temperature": settings.temperature,
             "top_p": settings.top_p,
             "guidance": settings.guidance,
             "generator": generator,
         }
         # Every tone equally often.
-        tones = [tone] if tone else self.tones
-        turns = range(-(-max(count * CANDIDATES_A_TWEET, LEAST_CANDIDATES) // len(tones)))
-        kinds = [(each, "witty" if turn % 2 and each in WITTY_TONES else "plain") for turn in turns for each in tones]
-        cooling = [WITTY_COOLING if register == "witty" else 1.0 for _, register in kinds]
-        options["temperature"] = settings.temperature * torch.tensor(cooling, device=self.model.device)
+        tones = [tone] if tone else list(self.tones)
+        tones *= -(-max(count * CANDIDATES_A_TWEET, LEAST_CANDIDATES) // len(tones))
+        prompts = [self.tokenizer.prompt_ids(each, REGISTER) for each in tones]
         passed: list[Contender] = []
         chosen: list[Contender] = []
         for _ in range(ROUNDS):
-            prompts = [self.tokenizer.prompt_ids(drawn_tone, register) for drawn_tone, register in kinds]
             drawing = sketch(self._engine, encoded, prompts, **options)
             if drafts:
-                candidates = yield from self._drafts(drawing, kinds, animals, max_length)
+                candidates = yield from self._drafts(drawing, tones, animals, max_length)
             else:
                 candidates = finish(drawing)
-            for (drawn_tone, register), candidate in zip(kinds, candidates, strict=True):
+            for drawn_tone, candidate in zip(tones, candidates, strict=True):
                 text = self.tokenizer.decode(candidate.token_ids)
                 reason = self._reason_to_drop(text, animals, max_length) if candidate.finished else "unfinished"
                 with self._counting:
                     self.outcomes[reason or "passed"] += 1
                 if reason is None:
-                    passed.append(Contender(text, drawn_tone, register, candidate))
+                    passed.append(Contender(text, drawn_tone, candidate))
             chosen = choose(passed, count, avoid)
             if len(chosen) == count:
                 break
-        for text, drawn_tone, register, candidate in chosen:
+        for text, drawn_tone, candidate in chosen:
             log_likelihood = candidate.log_likelihood / candidate.tokens
-            yield Tweet(text, drawn_tone, log_likelihood, candidate.grounding, register)
+            yield Tweet(text, drawn_tone, log_likelihood, candidate.grounding, REGISTER)
 
-    def _drafts(self, drawing: Iterator[Sketch], kinds, animals, max_length: int):
+    def _drafts(self, drawing: Iterator[Sketch], tones, animals, max_length: int):
         """Yield the candidate that begins best as it grows; return all of them."""
         leader = None
         while True:
@@ -301,7 +298,7 @@ class TweetWriter:
             text = self.tokenizer.decode(now.token_ids[leader].tolist())
             # What may not be published is not shown on its way either; brackets may still be open.
             if self._reason_to_drop(text, animals, max_length) in (None, "broken"):
-                yield Draft(text, kinds[leader][0])
+                yield Draft(text, tones[leader])
 
     def _reason_to_drop(self, text: str, animals: frozenset[str] | None, max_length: int) -> str | None:
         reason = reason_to_drop(text, seen=self.seen, max_length=max_length)

@@ -1,6 +1,6 @@
 """Measure how fast tweetcap is, beside others and beside the machine's limit.
 
-    python -m benchmarks                          # everything, in about a quarter of an hour
+    python -m benchmarks                          # everything, in about 25 minutes
     python -m benchmarks --only stages,peers      # sections by name; those taken before stay in the table
     python -m benchmarks --quick                  # does it run? in about two minutes, for no figure to be quoted
 

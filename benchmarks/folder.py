@@ -29,8 +29,9 @@ def measure(plan: Plan, rounds: Callable[[Iterable[int]], Iterable[int]]) -> Sec
                 def lines(output=output, bar=bar) -> int:
                     # With several processes there is a file a process until they have ended.
                     parts = [path for path in output.parent.glob(f"{output.name}*") if path.is_file()]
-                    bar.update(sum(path.read_bytes().count(b"\n") for path in parts) - bar.n)
-                    return bar.n
+                    done = sum(path.read_bytes().count(b"\n") for path in parts)
+                    bar.update(done - bar.n)
+                    return done
 
                 done = python(*launch, *command, work_done=lines)
             outputs.append(output.read_bytes())

@@ -1,6 +1,7 @@
 """Commands in processes of their own, watched: when they say something, when they end, how much memory they hold."""
 
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from benchmarks.results import BenchmarkError
 
@@ -53,20 +56,21 @@ def run(*command: str, work_done: Callable[[], int] | None = None) -> Finished:
             target=lambda: heard.extend((time.perf_counter() - begun, line) for line in process.stdout)
         )
         listener.start()
-        memory = []
+        memory, peaks = [], [0.0]
+        ending = os.pidfd_open(process.pid)  # tells the end to the millisecond, where asking again and again would not
         try:
-            while True:
-                pid, status, usage = os.wait4(process.pid, 0 if work_done is None else os.WNOHANG)
-                if pid:
-                    break
-                memory.append((work_done(), resident(process.pid)))
-                time.sleep(POLL_SECONDS)
+            while not select.select([ending], [], [], POLL_SECONDS)[0]:
+                peaks.append(peak(process.pid))
+                if work_done is not None:
+                    memory.append((work_done(), resident(process.pid)))
+            seconds = time.perf_counter() - begun
+            process.wait()
         except BaseException:
             process.kill()
             process.wait()
             raise
-        seconds = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)  # so that Popen doesn't wait for it again
+        finally:
+            os.close(ending)
         listener.join()
         process.stdout.close()
         errors.seek(0)
@@ -75,7 +79,7 @@ def run(*command: str, work_done: Callable[[], int] | None = None) -> Finished:
         last = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise BenchmarkError(f"{' '.join(command)} failed ({last}); run it by hand to see why.")
     output = "".join(line for _, line in heard)
-    return Finished(seconds, heard[0][0] if heard else None, usage.ru_maxrss / 1024, output, said, memory)
+    return Finished(seconds, heard[0][0] if heard else None, max(peaks), output, said, memory)
 
 
 def python(*arguments: str, **options) -> Finished:
@@ -89,6 +93,21 @@ def resident(pid: int) -> float:
     except (OSError, IndexError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def peak(pid: int) -> float:
+    """Return the most resident memory so far, in MB, of a process or of the largest one below it.
+
+    `ru_maxrss` won't do: it counts what the process held that started this one.
+    """
+    most = 0.0
+    try:
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+            most = max(most, *(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")))
+    except (OSError, psutil.Error, TypeError):  # one of them has just ended
+        pass
+    return most
 
 
 def slope(memory: list[tuple[int, float]]) -> float:

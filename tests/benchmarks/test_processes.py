@@ -10,7 +10,7 @@ from benchmarks.results import BenchmarkError
 
 def test_a_process_tells_its_times_memory_and_words():
     program = (
-        "import time; print('first', flush=True); time.sleep(0.5); held = bytes(range(256)) * 2**18; print('last')"
+        "import time; print('first', flush=True); held = bytes(range(256)) * 2**18; time.sleep(0.7); print('last')"
     )
     done = python("-c", program)
     assert done.output == "first\nlast\n"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from tweetcap import PhotoError, TweetWriter
 from tweetcap.model import TWEET_TONES, save_checkpoint
 from tweetcap.model.tokenization_tweetcap import normalise
 from tweetcap.write import writer as writer_module
-from tweetcap.write.engines import ModelEngine
+from tweetcap.write.engines import ModelEngine, PackedEngine
 from tweetcap.write.filters import SeenTexts, near_copies, reason_to_drop
 from tweetcap.write.sampling import draw
 from tweetcap.write.writer import Draft, Tweet
@@ -142,12 +143,13 @@ def test_likelihood_and_grounding_are_those_of_scoring_the_text_again(writer):
         assert candidate.grounding == pytest.approx(seen - unseen, abs=1e-3)
 
 
-def test_greedy_drawing_agrees_with_generate_token_for_token(writer, processor):
+@pytest.mark.parametrize("engine", [ModelEngine, partial(PackedEngine, exact=True)])
+def test_greedy_drawing_agrees_with_generate_token_for_token(writer, processor, engine):
     prompt = writer.tokenizer.prompt_ids("説明")
     nothing_banned = torch.zeros_like(writer._banned)
     for photo in some_photos(3):
         (candidate,) = draw(
-            ModelEngine(writer.model),
+            engine(writer.model),
             writer.encode([photo]),
             [prompt],
             banned=nothing_banned,

@@ -2,8 +2,7 @@
 
 Both read some prompts beside a photo, then go on word by word with the photo and without it, and forget texts that
 ended. `PackedEngine` is the fast one: matrix products in int8, the attention folded into two small matrices a photo.
-`ModelEngine` is for everything else: the decoder of 2021, GPUs, a network in training, and greedy texts, which are to
-be `generate`'s to the last token.
+`ModelEngine` is for everything else: the decoder of 2021, GPUs, and a network in training.
 """
 
 from collections.abc import Sequence
@@ -74,7 +73,7 @@ class ModelEngine:
 
 
 class PackedLinear:
-    """x Wᵀ + b in int8 where the processor has dot products of it (VNNI, AMX), else in float32.
+    """x Wᵀ + b in int8 where the processor has dot products of it (VNNI, AMX) and `exact` isn't set, else in float32.
 
     Weights have a scale a row, inputs one for all of a call; sums are float32. The weights are laid out once.
 
@@ -82,9 +81,11 @@ class PackedLinear:
         limit: largest absolute value that inputs can have; None looks for it at each call.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, limit: float | None = None):
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, limit: float | None = None, exact: bool = False
+    ):
         self.weight, self.bias, self.limit = weight.contiguous(), bias, limit
-        self.quantised = weight.device.type == "cpu" and torch.cpu._is_vnni_supported()
+        self.quantised = not exact and weight.device.type == "cpu" and torch.cpu._is_vnni_supported()
         if self.quantised:
             self.scales = (weight.abs().amax(1) / 127).clamp_min(1e-12)
             self.zero_points = torch.zeros(len(weight), dtype=torch.int)
@@ -105,13 +106,14 @@ class PackedLinear:
 class _Gates:
     """The four gates of an LSTM layer from one sigmoid: tanh(x) is 2 σ(2x) − 1, and takes three times as long."""
 
-    def __init__(self, layer: nn.LSTM):
+    def __init__(self, layer: nn.LSTM, exact: bool):
         parts = layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0 + layer.bias_hh_l0
         # In the order i, f, o, g, and with the 2 in the weights of g.
         from_inputs, from_hidden, bias = (
             torch.cat([i, f, o, 2 * g]) for i, f, g, o in (part.chunk(4) for part in parts)
         )
-        self.from_inputs, self.from_hidden = PackedLinear(from_inputs, bias), PackedLinear(from_hidden, None, limit=1.0)
+        self.from_inputs = PackedLinear(from_inputs, bias, exact=exact)
+        self.from_hidden = PackedLinear(from_hidden, None, limit=1.0, exact=exact)
 
     def __call__(self, inputs: torch.Tensor, before: tuple[torch.Tensor, torch.Tensor]):
         """Return hidden and cell state after one more input."""
@@ -150,25 +152,28 @@ class PackedEngine:
     The projections around the attention are multiplied into its keys and values, once a photo. All regions of the null
     memory are alike, so attention over them is worked out once. The weights are copies: what happens to the model's own
     later doesn't reach them.
+
+    Args:
+        exact: stay in float32 all the same: then greedy texts are `generate`'s.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: TweetCapForConditionalGeneration):
+    def __init__(self, model: TweetCapForConditionalGeneration, exact: bool = False):
         config, self.decoder = model.config, model.decoder
         self.device, self.eos_token_id = model.device, config.eos_token_id
         self.heads, self.hidden_size = config.num_attention_heads, config.hidden_size
         self.num_concepts = config.num_concepts
         decoder = self.decoder
-        self.below, self.above = _Gates(decoder.lstm_below), _Gates(decoder.lstm_above)
+        self.below, self.above = (_Gates(lstm, exact) for lstm in (decoder.lstm_below, decoder.lstm_above))
         # The word vector, and where words can be copied a last column for the gate, which sees the upper layer alone.
         weight, bias = decoder.output.weight, decoder.output.bias
         if self.num_concepts:
             weight = torch.cat([weight, F.pad(decoder.copy_gate.weight, (config.hidden_size, 0))])
             bias = torch.cat([bias, decoder.copy_gate.bias])
-        self.output = PackedLinear(weight, bias, limit=1.0)
+        self.output = PackedLinear(weight, bias, limit=1.0, exact=exact)
         missing = -config.vocab_size % VOCABULARY_BLOCK
         bias = F.pad(weight.new_zeros(config.vocab_size), (0, missing), value=LEAST_LOGIT)
-        self.head = PackedLinear(F.pad(model.lm_head.weight, (0, 0, 0, missing)), bias)
+        self.head = PackedLinear(F.pad(model.lm_head.weight, (0, 0, 0, missing)), bias, exact=exact)
         size = config.memory_size // self.heads
         self.query = decoder.query.weight.unflatten(0, (self.heads, size)) * size**-0.5  # (heads, size, hidden_size)
         self.query_bias = decoder.query.bias.unflatten(0, (self.heads, size, 1)) * size**-0.5

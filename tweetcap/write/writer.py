@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from tweetcap.model import (
 )
 from tweetcap.write.animals import AnimalWords, forbid
 from tweetcap.write.encoding import FastEncoder
-from tweetcap.write.engines import ModelEngine, PackedEngine
+from tweetcap.write.engines import Engine, ModelEngine, PackedEngine
 from tweetcap.write.explanation import Explanation, explain
 from tweetcap.write.filters import SeenTexts, reason_to_drop
 from tweetcap.write.ranking import Contender, choose
@@ -102,8 +103,8 @@ class TweetWriter:
         self.model = model.eval().to(device)
         on_cpu = self.model.device.type == "cpu"
         self._encoder = FastEncoder(model.encoder) if on_cpu else model.encoder
-        packs = on_cpu and model.config.decoder_type == "attention"
-        self._engine = PackedEngine(model) if packs else ModelEngine(model)
+        self._packs = on_cpu and model.config.decoder_type == "attention"
+        self._engine = PackedEngine(model) if self._packs else ModelEngine(model)
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.seen = seen
@@ -315,7 +316,7 @@ class TweetWriter:
         prompt = self.tokenizer.prompt_ids(CAPTION_TONE)
         encoded = self._encoded(photo)
         (candidate,) = draw(
-            ModelEngine(self.model),
+            self._exact_engine,
             encoded,
             [prompt],
             banned=forbid(self._banned, self._animals.banned(self._animals.allowed(encoded))),
@@ -338,6 +339,11 @@ class TweetWriter:
         """
         prompt = self.tokenizer.prompt_ids(tone, register)
         return explain(self.model, self.tokenizer, self._encoded(photo), text, prompt)
+
+    @cached_property
+    def _exact_engine(self) -> Engine:
+        """What greedy texts are drawn by, so that they are `generate`'s to the last token."""
+        return PackedEngine(self.model, exact=True) if self._packs else self._engine
 
     def _encoded(self, photo) -> TweetCapEncoderOutput:
         return photo if isinstance(photo, TweetCapEncoderOutput) else self.encode([photo])

@@ -11,7 +11,7 @@ from tweetcap.evaluate.predictions import PredictedTweet, Prediction
 from tweetcap.evaluate.sweep import balance_of, choose, frontier, measure_setting, sweep
 
 GRID = {"temperature": [0.8, 1.0], "guidance": [0.5], "top_p": [0.9]}
-DEFAULT = (0.8, 0.5, 0.9)
+DEFAULT = (1.0, 0.5, 0.9)
 
 
 class WilderWriter(KnownWriter):
@@ -89,10 +89,10 @@ def tried(setting, texts_of, photos: int = 24):
 
 def test_a_default_moves_only_for_what_is_better_beyond_chance():
     poor = tried(DEFAULT, lambda n: ["空が青い", "海が青い"])
-    rich = tried((1.0, 0.5, 0.9), lambda n: ["犬が庭を走る", "空が青い夜"])
+    rich = tried((0.8, 0.5, 0.9), lambda n: ["犬が庭を走る", "空が青い夜"])
     place, why = choose([poor, rich], balance_of([poor, rich]))
     assert place == 1 and "take it" in why
-    same = tried((1.0, 0.5, 0.9), lambda n: ["空が青い", "海が青い"] if n else ["犬が庭を走る", "海が青い"])
+    same = tried((0.8, 0.5, 0.9), lambda n: ["空が青い", "海が青い"] if n else ["犬が庭を走る", "海が青い"])
     place, why = choose([poor, same], balance_of([poor, same]))
     assert place == 0 and "not beyond chance" in why
     place, why = choose([rich, same], balance_of([rich, same]))

@@ -67,7 +67,7 @@ def test_plain_http_gets_the_same_by_name_by_position_and_by_every_way_to_name_t
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     ways = [path, file, f"{address}/gradio_api/file={path}", data_url(lion.read_bytes())]
     answers = [call(address, "write", {"photo": way, "seed": 7}) for way in ways]
-    answers.append(call(address, "write", [file, 5, None, 0.8, 0.5, 0.9, 7]))
+    answers.append(call(address, "write", [file, 5, None, 1.0, 0.5, 0.9, 7]))
     assert {answer for answer in answers} == {answers[0]}
     assert answers[0][0] == "complete"
     assert json.loads(answers[0][1])[0]["seed"] == 7

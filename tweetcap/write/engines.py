@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from tweetcap.model import TweetCapEncoderOutput, TweetCapForConditionalGeneration
 
 LEAST_LOGIT = -1e4  # of what fills the vocabulary up; guidance would make no number of minus infinity
+ROWS = 8  # rows are filled up to a multiple: oneDNN compiles and keeps a kernel for each number of them that it meets
 # As tensors, since a Python number costs each operation a tensor of its own.
 ZERO_AND_HALF, MINUS_ONE = torch.tensor(128.5), torch.tensor(-1.0)
 VOCABULARY_BLOCK = 16  # the vocabulary is filled up to a multiple, for the search of the likeliest words
@@ -98,9 +99,11 @@ class PackedLinear:
         scale = max(self.limit or inputs.abs().amax().item(), 1e-12) / 127
         # Unsigned: for signed inputs oneDNN has no fast kernel. The half makes a rounding of the cut.
         rounded = torch.add(ZERO_AND_HALF, inputs.flatten(0, -2), alpha=1 / scale).to(torch.uint8)
+        rows = len(rounded)
+        rounded = F.pad(rounded, (0, 0, 0, -rows % ROWS))
         weights = (self.weight, self.scales, self.zero_points, self.bias)
         made = torch.ops.onednn.qlinear_pointwise(rounded, scale, 128, *weights, 1.0, 0, torch.float32, "none", [], "")
-        return made.unflatten(0, inputs.shape[:-1])
+        return made[:rows].unflatten(0, inputs.shape[:-1])
 
 
 class _Gates:

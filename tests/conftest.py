@@ -32,6 +32,25 @@ def lion() -> Path:
 
 
 @pytest.fixture
+def one_thread():
+    """Small work gains nothing by more threads, and loses much where the machine has other work."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory):
+    """The processor of tests/tiny.py's networks."""
+    from tests.tiny import tiny_processor, tiny_tokenizer
+
+    return tiny_processor(tiny_tokenizer(tmp_path_factory.mktemp("tokenizer")))
+
+
+@pytest.fixture
 def fake_writer() -> FakeWriter:
     return FakeWriter()
 

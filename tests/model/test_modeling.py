@@ -5,13 +5,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TextStreamer
 
-from tests.tiny import TEXTS, some_photos, tiny_model, tiny_processor, tiny_tokenizer
+from tests.tiny import TEXTS, some_photos, tiny_model
 from tweetcap.model import TweetCapConfig, TweetCapForConditionalGeneration, save_checkpoint
-
-
-@pytest.fixture(scope="module")
-def processor(tmp_path_factory):
-    return tiny_processor(tiny_tokenizer(tmp_path_factory.mktemp("tokenizer")))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 import tests.training.processes  # noqa: F401  puts training/ on the path
 from tests.data.made_corpora import POSTS, STAIR, post_rows, stair_rows, write_corpus
@@ -27,12 +26,8 @@ class Made:
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny networks gain nothing by more threads, and lose much where the machine has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _tiny_networks(one_thread):
+    """All of these tests train."""
 
 
 def make_tokenizer(texts: list[str], folder: Path) -> Path:

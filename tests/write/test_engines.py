@@ -3,16 +3,11 @@
 import pytest
 import torch
 
-from tests.tiny import some_photos, tiny_model, tiny_processor, tiny_tokenizer
+from tests.tiny import some_photos, tiny_model
 from tweetcap.model import TWEET_TONES, TweetCapEncoderOutput
 from tweetcap.write import engines
 from tweetcap.write.engines import ModelEngine, PackedEngine
 from tweetcap.write.sampling import choose_words, draw, likeliest, sketch
-
-
-@pytest.fixture(scope="module")
-def processor(tmp_path_factory):
-    return tiny_processor(tiny_tokenizer(tmp_path_factory.mktemp("tokenizer")))
 
 
 @pytest.fixture(scope="module")

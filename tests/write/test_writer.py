@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import CONCEPTS, TEXTS, some_photos, tiny_model, tiny_processor, tiny_tokenizer
+from tests.tiny import CONCEPTS, TEXTS, some_photos, tiny_model
 from tweetcap import PhotoError, TweetWriter
 from tweetcap.model import TWEET_TONES, save_checkpoint
 from tweetcap.model.tokenization_tweetcap import normalise
@@ -20,11 +20,6 @@ from tweetcap.write.sampling import draw
 from tweetcap.write.writer import Draft, Tweet
 
 PHOTO = some_photos(1)[0]
-
-
-@pytest.fixture(scope="module")
-def processor(tmp_path_factory):
-    return tiny_processor(tiny_tokenizer(tmp_path_factory.mktemp("tokenizer")))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The processes among which a launcher splits one command, and what they tell the first of them at the end.
 
-torchrun --nproc-per-node 2 -m tweetcap write photos/ --output tweets.jsonl
-accelerate launch --num_processes 8 -m tweetcap write photos/ --output tweets.jsonl
+torchrun --nproc-per-node 2 -m tweetcap.cli write photos/ --output tweets.jsonl
+accelerate launch --multi_gpu --num_processes 8 -m tweetcap.cli write photos/ --output tweets.jsonl
 """
 
 import os

@@ -14,7 +14,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -125,21 +125,20 @@ def _decode(data: bytes, name: str, least_side: int | None) -> torch.Tensor:
         raise _too_heavy(name, len(data))
     if not data:
         raise PhotoError(f"{name} is empty: give a JPEG, PNG, WEBP or GIF.")
-    decode = _decoder(data)
+    decode = _decoder(data, least_side)
     if decode is None:
         kind = _foreign_format(data)
         what = f"is {kind}" if kind else "is not a photo in a known format"
         raise PhotoError(f"{name} {what}: convert it to JPEG, PNG, WEBP or GIF.")
     try:
-        photo = _decode_jpeg(data, name, least_side) if decode is _decode_jpeg else decode(data, name)
-        return photo.contiguous()  # some decoders hand out a view of (height, width, 3)
+        return decode(data, name).contiguous()  # some decoders hand out a view of (height, width, 3)
     except (_DamagedError, IndexError, struct.error, zlib.error):
         raise PhotoError(f"{name} is damaged or cut short: download or export it again.") from None
 
 
-def _decoder(data: bytes) -> Callable[[bytes, str], torch.Tensor] | None:
+def _decoder(data: bytes, least_side: int | None) -> Callable[[bytes, str], torch.Tensor] | None:
     if data.startswith(b"\xff\xd8\xff"):
-        return _decode_jpeg
+        return partial(_decode_jpeg, least_side=least_side)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _decode_png
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
@@ -207,7 +206,7 @@ def _run(decode: Callable[..., torch.Tensor], data: bytes | bytearray, *mode) ->
 # JPEG
 
 
-def _decode_jpeg(data: bytes, name: str, least_side: int | None = None) -> torch.Tensor:
+def _decode_jpeg(data: bytes, name: str, least_side: int | None) -> torch.Tensor:
     size = None
     orientation = 1
     components = 0

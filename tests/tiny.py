@@ -25,6 +25,7 @@ TEXTS = (
     "朝から元気すぎるw",
 )
 CONCEPTS = ("猫", "犬", "ライオン")
+SIGHTS = (("箱",), ("寝", "寝起き"), ("ボール",), ("朝",))
 SIDE = 64  # pixels
 
 
@@ -51,6 +52,10 @@ def tiny_model(tokenizer: TweetCapTokenizer, seed: int = 0, **overrides) -> Twee
         "concept_token_ids": [tokenizer.encode(word) for word in CONCEPTS],
         "num_classes": 4,
         "num_concepts": 2,
+        "sight_token_ids": [[tokenizer.encode(spelling)[0] for spelling in sight] for sight in SIGHTS],
+        "sight_priors": [0.1, 0.2, 0.05, 0.4],
+        "num_sights": 2,
+        "sight_rank": 8,
     }
     model = TweetCapForConditionalGeneration(TweetCapConfig(**(settings | overrides))).eval()
     # Fresh tied embeddings make every word alike: louder ones give the tests something to tell apart.

@@ -9,16 +9,18 @@ from run_config import RunConfig, Stage
 from torch.optim.swa_utils import AveragedModel
 
 from tweetcap.data.concepts import first_rows
+from tweetcap.data.sights import Sight
 from tweetcap.model import TweetCapConfig, TweetCapForConditionalGeneration, TweetCapTokenizer
 
 
 def build_model(
-    config: RunConfig, concepts: dict[str, list[int]], tokenizer: TweetCapTokenizer
+    config: RunConfig, concepts: dict[str, list[int]], sights: list[Sight], tokenizer: TweetCapTokenizer
 ) -> TweetCapForConditionalGeneration:
     """Return a fresh model, its encoder with ImageNet weights where the config names them.
 
     Args:
         concepts: word → class rows; none for an encoder that knows no classes.
+        sights: words that the encoder gets detectors of.
     """
     # The last row belongs to photos without an animal.
     num_classes = 2 + max(row for rows in concepts.values() for row in rows) if concepts else 0
@@ -29,6 +31,8 @@ def build_model(
             concept_classes=list(concepts.values()),
             concept_token_ids=[tokenizer.encode(word) for word in concepts],
             num_classes=num_classes,
+            sight_token_ids=[list(sight.token_ids) for sight in sights],
+            sight_priors=[sight.prior for sight in sights],
             **config.model,
         )
     )

@@ -19,7 +19,7 @@ Batch = Mapping[str, torch.Tensor]
 
 
 def to_inputs(model: TweetCapForConditionalGeneration, batch: Batch) -> Inputs:
-    """Return the model's keyword arguments for a batch: photos encoded (or taken from the cache), concepts hidden."""
+    """Return the model's keyword arguments for a batch: photos encoded (or taken from the cache), words hidden."""
     inputs = {"labels": batch["labels"], "photo_mask": batch["photo_mask"], "use_cache": False}
     if "pixel_values" in batch:
         # A photo of several texts is encoded once.
@@ -30,11 +30,14 @@ def to_inputs(model: TweetCapForConditionalGeneration, batch: Batch) -> Inputs:
             found = batch["concept_ids"], batch["concept_log_probs"]
         else:
             found = model.encoder.find_concepts(pooled)
-        outputs = TweetCapEncoderOutput(batch["last_hidden_state"], pooled, *found)
+        sights = batch["sight_log_probs"] if "sight_log_probs" in batch else model.encoder.find_sights(pooled)
+        outputs = TweetCapEncoderOutput(batch["last_hidden_state"], pooled, *found, sights)
     else:
         return inputs
     if outputs.concept_log_probs is not None:
         outputs.concept_log_probs = outputs.concept_log_probs.masked_fill(~batch["concept_mask"], -math.inf)
+    if outputs.sight_log_probs is not None:
+        outputs.sight_log_probs = outputs.sight_log_probs.masked_fill(~batch["sight_mask"], -math.inf)
     return inputs | {"encoder_outputs": outputs}
 
 

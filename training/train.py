@@ -63,6 +63,7 @@ from tweetcap.data.concepts import concept_words, label_photos, teach_concepts
 from tweetcap.data.examples import NO_PHOTO, Corpus, open_corpus
 from tweetcap.data.features import FeatureCache, PhotoViews
 from tweetcap.data.precision import supports_bfloat16
+from tweetcap.data.sights import Sight, find_sights, label_sights, teach_sights
 from tweetcap.data.tables import BadRows
 from tweetcap.model import (
     CAPTION_TONE,
@@ -103,7 +104,14 @@ def evaluate(
     for source, examples in corpus.examples.items():
         if not len(examples):
             continue
-        batches = EpochBatches(examples, photos, settings, model.config.num_concepts, train=False)
+        batches = EpochBatches(
+            examples,
+            photos,
+            settings,
+            model.config.num_concepts,
+            train=False,
+            all_sights=len(model.config.sight_token_ids),
+        )
         sums = torch.zeros(2, 2, dtype=torch.float64, device=accelerator.device)  # with photo, null × nats, tokens
         for batch in load_batches(batches, **processes, drop_last=False, bad_rows=bad_rows):
             batch = to_device(batch, accelerator.device)
@@ -192,6 +200,9 @@ class Run:
         self.concepts = {}
         if config.encoder_weights and config.model.get("decoder_type") != "photo_first":  # that one offers none
             self.concepts = concept_words(labelled[0]) if labelled else concepts()
+        self.sights: list[Sight] = []
+        if config.model.get("num_sights") and labelled:
+            self.sights = find_sights(labelled[0], self.processor.tokenizer)
         for stage in config.stages:
             if not any(len(self.corpora["validation"].examples[source]) for source in stage.choose_by):
                 raise ValueError(
@@ -203,12 +214,14 @@ class Run:
                 raise ValueError(f"--start {start} holds no checkpoint; give a folder such as RUN/best.")
             self.model = TweetCapForConditionalGeneration.from_pretrained(start)
         else:
-            self.model = build_model(config, self.concepts, self.processor.tokenizer)
+            self.model = build_model(config, self.concepts, self.sights, self.processor.tokenizer)
         if self.model.config.vocab_size != len(self.processor.tokenizer):
             raise ValueError(
                 f"{start} has {self.model.config.vocab_size} tokens, {tokenizer} {len(self.processor.tokenizer)}; "
                 "give the checkpoint as --tokenizer too."
             )
+        if self.model.config.sight_token_ids != [list(sight.token_ids) for sight in self.sights]:
+            self.sights = []  # a checkpoint's own, of another corpus: they stay as they were taught
         if start and TweetCapTokenizer.from_pretrained(start).get_vocab() != self.processor.tokenizer.get_vocab():
             raise ValueError(f"{start} has other tokens than {tokenizer}; give the checkpoint as --tokenizer too.")
         self.model.encoder.to(memory_format=torch.channels_last)
@@ -243,6 +256,9 @@ class Run:
             _, classifier = imagenet_weights(self.config)
             labels = label_photos(corpus.starter_folders[0], corpus.photos, list(self.concepts))
             cache.concepts = teach_concepts(self.model.encoder, classifier, cache.pooled, labels, self.config.seed)
+        if split == "train" and self.model.config.num_sights and self.sights and corpus.starter_folders:
+            labels = label_sights(corpus.starter_folders[0], corpus.photos, [sight.lemma for sight in self.sights])
+            cache.sights = teach_sights(self.model.encoder, cache.pooled, labels, self.config.seed)
         return cache
 
     def train(self) -> None:
@@ -295,9 +311,11 @@ class Run:
             self.load_state(resume_from, optimizer, average)
         photos = self.photos_of("train", stage)  # only now: an earlier stage may have thawed the encoder
         validation_photos = self.photos_of("validation", stage)
-        if average and plain.config.num_concepts:
-            # They may have been taught just now, behind the average's back.
-            average.module.encoder.class_head.load_state_dict(plain.encoder.class_head.state_dict())
+        if average:
+            # Concepts and sights may have been taught just now, behind the average's back.
+            for name in ("class_head", "sight_head"):
+                if hasattr(plain.encoder, name):
+                    getattr(average.module.encoder, name).load_state_dict(getattr(plain.encoder, name).state_dict())
         reward = self.reward(stage)
         to_training(plain)
         skipped = 0
@@ -366,6 +384,7 @@ class Run:
             self.config.seed + 1000 * self.progress.stage,
             epoch,
             concept_words=self.model.config.concept_token_ids,
+            all_sights=len(self.model.config.sight_token_ids),
         )
 
     def steps_an_epoch(self, stage: Stage) -> int:

@@ -128,6 +128,23 @@ def test_hidden_concepts_leave_every_gradient_finite(processor):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+def test_sights_offered_are_those_that_tell_most_and_hidden_ones_never(model):
+    log_probs = torch.tensor([[0.05, 0.9, 0.06, 0.4], [0.9, 0.9, 0.9, 0.9]]).log()
+    assert model.decoder.choose_sights(log_probs).tolist()[0] == [1, 2]  # 0.4 is no more than any photo gives the last
+    log_probs[1, 2] = -torch.inf
+    assert 2 not in model.decoder.choose_sights(log_probs)[1]
+
+
+def test_a_hidden_sight_changes_nothing_whatever_it_is(model, processor):
+    encoded = model.encoder(processor(images=list(some_photos(2)), return_tensors="pt")["pixel_values"])
+    labels = processor(text=TEXTS[0], return_tensors="pt")["labels"].repeat(2, 1)
+    seen = model(encoder_outputs=encoded, labels=labels).logits
+    encoded.sight_log_probs = torch.full_like(encoded.sight_log_probs, -torch.inf)
+    hidden = model(encoder_outputs=encoded, labels=labels).logits
+    assert not torch.allclose(hidden, seen)
+    assert hidden.isfinite().all()
+
+
 def test_concepts_are_the_likeliest_groups_of_classes(model):
     pooled = torch.randn(5, model.config.encoder_channels)
     ids, log_probs = model.encoder.find_concepts(pooled)
@@ -147,9 +164,9 @@ def test_a_class_of_no_concept_is_never_offered(processor):
     assert log_probs.isfinite().all()
 
 
-def test_attention_weights_are_shares_of_regions_and_concepts(model, processor, inputs):
+def test_attention_weights_are_shares_of_regions_concepts_and_sights(model, processor, inputs):
     output = model(**inputs, output_attentions=True)
-    assert output.cross_attentions.shape == (3, 2, 4 + 2)
+    assert output.cross_attentions.shape == (3, 2, 4 + 2 + 2)
     torch.testing.assert_close(output.cross_attentions.sum(-1), torch.ones(3, 2))
 
 
@@ -187,6 +204,17 @@ def test_a_network_without_concepts_works_too(processor):
     assert model.generate(**inputs, num_beams=2, max_new_tokens=5).shape[0] == 2
 
 
+@pytest.mark.parametrize("left", ["concepts", "sights"])
+def test_concepts_and_sights_work_without_each_other(processor, left):
+    without = {
+        "sights": {"concept_classes": None, "concept_token_ids": None, "num_classes": 0},
+        "concepts": {"sight_token_ids": None, "sight_priors": None, "num_sights": 0},
+    }[left]
+    model = tiny_model(processor.tokenizer, **without)
+    inputs = processor(images=list(some_photos(2)), tone="説明", return_tensors="pt")
+    assert model.generate(**inputs, num_beams=2, max_new_tokens=5).shape[0] == 2
+
+
 def test_wrong_sizes_are_named(processor):
     with pytest.raises(ValueError, match="256 channels, not 128"):
         tiny_model(processor.tokenizer, encoder_channels=128)
@@ -194,3 +222,5 @@ def test_wrong_sizes_are_named(processor):
         TweetCapConfig(memory_size=10, num_attention_heads=4)
     with pytest.raises(ValueError, match="concept_classes"):
         TweetCapConfig(concept_classes=[[0]], concept_token_ids=[])
+    with pytest.raises(ValueError, match="sight_priors"):
+        TweetCapConfig(sight_token_ids=[[5]], sight_priors=[])

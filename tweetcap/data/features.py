@@ -70,6 +70,7 @@ class FeatureCache:
         regions: (photos, views, regions, channels) float16.
         pooled: (photos, views, channels) float16.
         concepts: ids and log-probabilities (photos, views, concepts), where the model isn't to find them itself.
+        sights: log-probabilities (photos, views, sights), where the model isn't to find them itself.
         unreadable: indices of photos that could not be read; their features are zeros.
     """
 
@@ -78,11 +79,13 @@ class FeatureCache:
         regions: np.ndarray,
         pooled: np.ndarray,
         concepts: tuple[np.ndarray, np.ndarray] | None = None,
+        sights: np.ndarray | None = None,
         unreadable: Sequence[int] = (),
     ):
         self.regions = regions
         self.pooled = pooled
         self.concepts = concepts
+        self.sights = sights
         self.unreadable = np.array(unreadable, dtype=np.int64)
         self.views = regions.shape[1]
 
@@ -123,6 +126,8 @@ class FeatureCache:
             ids, log_probs = self.concepts
             rows["concept_ids"] = torch.from_numpy(ids[index, view])
             rows["concept_log_probs"] = torch.from_numpy(log_probs[index, view])
+        if self.sights is not None:
+            rows["sight_log_probs"] = torch.from_numpy(self.sights[index, view])
         return rows
 
 

@@ -25,6 +25,10 @@ class TweetCapConfig(PretrainedConfig):
         concept_token_ids: for each concept the tokens of its word; concepts and tokens run in parallel.
         num_classes: rows of the encoder's class layer; 0 for a network without concepts.
         num_concepts: how many of the likeliest concepts the decoder is offered for a photo.
+        sight_token_ids: for each sight (a word for a thing, a place, an action) the tokens that are its spellings.
+        sight_priors: for each sight the share of photos that it is said of.
+        num_sights: how many of the most telling sights the decoder is offered for a photo.
+        sight_rank: width of the layer that all detectors of sights share.
 
     Raises:
         ValueError: values that no network has, in one sentence.
@@ -48,6 +52,10 @@ class TweetCapConfig(PretrainedConfig):
         concept_token_ids: list[list[int]] | None = None,
         num_classes: int = 0,
         num_concepts: int = 4,
+        sight_token_ids: list[list[int]] | None = None,
+        sight_priors: list[float] | None = None,
+        num_sights: int = 0,
+        sight_rank: int = 64,
         pad_token_id: int = 0,
         bos_token_id: int = 1,
         eos_token_id: int = 2,
@@ -55,8 +63,8 @@ class TweetCapConfig(PretrainedConfig):
     ):
         if decoder_type not in DECODER_TYPES:
             raise ValueError(f"decoder_type {decoder_type!r} is unknown; choose one of {', '.join(DECODER_TYPES)}.")
-        if decoder_type == "photo_first" and concept_classes:
-            raise ValueError("a photo_first decoder can't be offered concepts; leave concept_classes out.")
+        if decoder_type == "photo_first" and (concept_classes or sight_token_ids):
+            raise ValueError("a photo_first decoder can't be offered concepts or sights; leave them out.")
         if not isinstance(encoder_name, str) or ":" in encoder_name:  # timm would read other repositories and folders
             raise ValueError(f"encoder_name {encoder_name!r} is no plain name of a timm model; give one.")
         if memory_size % num_attention_heads:
@@ -83,6 +91,15 @@ class TweetCapConfig(PretrainedConfig):
             )
         self.num_classes = num_classes
         self.num_concepts = min(num_concepts, len(self.concept_classes))
+        self.sight_token_ids = sight_token_ids or []
+        self.sight_priors = sight_priors or []
+        if len(self.sight_token_ids) != len(self.sight_priors):
+            raise ValueError(
+                f"{len(self.sight_token_ids)} sight_token_ids but {len(self.sight_priors)} sight_priors; "
+                "give one of each a sight."
+            )
+        self.num_sights = min(num_sights, len(self.sight_token_ids))
+        self.sight_rank = sight_rank
         kwargs.pop("is_encoder_decoder", None)
         kwargs.pop("decoder_start_token_id", None)
         kwargs.pop("tie_word_embeddings", None)

@@ -5,7 +5,8 @@
 Both LSTM layers run over a whole sequence in one call, since the attention hangs on the lower layer only. Regions are
 cells of the CNN's last feature map. Concepts are the likeliest few animal words by the CNN's own ImageNet classes,
 offered as memory slots made from the words' (tied) embeddings, so that an animal can be named that the tweets hardly
-ever showed. A text without a photo reads a learned null memory instead.
+ever showed. Sights are offered in the same way: words for things, places and actions, by detectors of their own. A text
+without a photo reads a learned null memory instead.
 
 Checkpoints of the predecessor of 2021 have another decoder, `TweetCapPhotoFirstDecoder`, behind the same calls.
 """
@@ -34,12 +35,14 @@ class TweetCapEncoderOutput(ModelOutput):
         pooler_output: (batch, channels) its mean.
         concept_ids: (batch, concepts) the likeliest concepts, best first.
         concept_log_probs: (batch, concepts) their log-probability among all classes, in nats.
+        sight_log_probs: (batch, all sights) for each word the log-probability that it is said of the photo, in nats.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
     pooler_output: torch.FloatTensor | None = None
     concept_ids: torch.LongTensor | None = None
     concept_log_probs: torch.FloatTensor | None = None
+    sight_log_probs: torch.FloatTensor | None = None
 
 
 @dataclass
@@ -51,7 +54,8 @@ class TweetCapOutput(ModelOutput):
         logits: (batch, length, vocab_size); None in training mode with labels, where only the loss is worked out.
         state: tuple of tensors, batch first: LSTM states and the memory of the photo; pass it back to go on.
         encoder_last_hidden_state: (batch, regions, channels), where there is a photo.
-        cross_attentions: (batch, length, regions + concepts) attention weights, mean over heads, where asked for.
+        cross_attentions: (batch, length, regions + concepts + sights) attention weights, mean over heads, where asked
+            for.
     """
 
     loss: torch.FloatTensor | None = None
@@ -62,7 +66,7 @@ class TweetCapOutput(ModelOutput):
 
 
 class TweetCapEncoder(nn.Module):
-    """A timm CNN without its classifier, and beside it the class rows that concepts are made of."""
+    """A timm CNN without its classifier, and beside it the class rows of concepts and the detectors of sights."""
 
     main_input_name = "pixel_values"
 
@@ -79,9 +83,17 @@ class TweetCapEncoder(nn.Module):
         if self.num_concepts:
             self.class_head = nn.Linear(config.encoder_channels, config.num_classes)
             # (classes,) the concept of each class row; rows of no concept share one bin behind the last.
-            self.register_buffer("concept_of_class", torch.full((config.num_classes,), len(config.concept_classes)))
+            concept_of_class = [self.all_concepts] * config.num_classes
             for concept, classes in enumerate(config.concept_classes):
-                self.concept_of_class[classes] = concept
+                for row in classes:
+                    concept_of_class[row] = concept
+            self.register_buffer("concept_of_class", torch.tensor(concept_of_class))
+        self.has_sights = config.num_sights > 0
+        if self.has_sights:
+            self.sight_head = nn.Sequential(
+                nn.Linear(config.encoder_channels, config.sight_rank, bias=False),
+                nn.Linear(config.sight_rank, len(config.sight_token_ids)),
+            )
 
     def forward(self, pixel_values: torch.Tensor, **kwargs) -> TweetCapEncoderOutput:
         """Encode photos.
@@ -98,6 +110,7 @@ class TweetCapEncoder(nn.Module):
             pooler_output=pooled,
             concept_ids=concept_ids,
             concept_log_probs=concept_log_probs,
+            sight_log_probs=self.find_sights(pooled),
         )
 
     def find_concepts(self, pooled: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -109,6 +122,10 @@ class TweetCapEncoder(nn.Module):
         probs = probs.index_add(1, self.concept_of_class, class_probs)[:, :-1]
         best = probs.topk(self.num_concepts, dim=-1)
         return best.indices, best.values.log().clamp_min(LEAST_LOG_PROB)
+
+    def find_sights(self, pooled: torch.Tensor) -> torch.Tensor | None:
+        """Return log-probabilities (…, all sights) of pooled features (…, channels)."""
+        return F.logsigmoid(self.sight_head(pooled).float()) if self.has_sights else None
 
 
 class TweetCapDecoder(nn.Module):
@@ -139,16 +156,25 @@ class TweetCapDecoder(nn.Module):
         self.output = nn.Linear(2 * config.hidden_size, config.embedding_size)
         self.output_norm = nn.LayerNorm(config.embedding_size)
 
-        if config.num_concepts:
+        self.num_words = config.num_concepts + config.num_sights  # memory slots that are words and can be copied
+        if self.num_words:
             self.concept_proj = nn.Linear(config.embedding_size, config.memory_size)
-            self.confidence_proj = nn.Linear(1, config.memory_size)
             self.concept_norm = nn.LayerNorm(config.memory_size)
             self.copy_gate = nn.Linear(config.hidden_size, 1)
-            longest = max(map(len, config.concept_token_ids))
-            token_ids = torch.full((len(config.concept_token_ids), longest), config.pad_token_id)
-            for concept, ids in enumerate(config.concept_token_ids):
-                token_ids[concept, : len(ids)] = torch.tensor(ids)
-            self.register_buffer("concept_token_ids", token_ids)  # (concepts, longest)
+        if config.num_concepts:
+            self.confidence_proj = nn.Linear(1, config.memory_size)
+            self.register_buffer("concept_token_ids", self._table(config.concept_token_ids))  # (concepts, longest)
+        if config.num_sights:
+            self.sight_confidence_proj = nn.Linear(2, config.memory_size)
+            self.register_buffer("sight_token_ids", self._table(config.sight_token_ids))  # (sights, longest)
+            self.register_buffer("sight_log_priors", torch.tensor(config.sight_priors).log())  # (sights,)
+
+    def _table(self, token_ids: list[list[int]]) -> torch.Tensor:
+        """Return the tokens of words (words, longest), padded."""
+        table = torch.full((len(token_ids), max(map(len, token_ids))), self.config.pad_token_id)
+        for place, ids in enumerate(token_ids):
+            table[place, : len(ids)] = torch.tensor(ids)
+        return table
 
     def embed(self, token_ids: torch.Tensor) -> torch.Tensor:
         # Tied vectors are short so that logits start small; as input they are brought to unit variance.
@@ -165,7 +191,7 @@ class TweetCapDecoder(nn.Module):
 
         Returns:
             pooled (batch, embedding_size), key_value (batch, slots, 2 · memory_size), slot_mask (batch, slots),
-            words (batch, concepts, embedding_size): concept words, zeros where hidden.
+            words (batch, concepts + sights, embedding_size): their words, zeros where hidden.
         """
         config = self.config
         regions = self.region_norm(self.null_region).expand(batch_size, config.grid_size**2, -1)
@@ -178,24 +204,57 @@ class TweetCapDecoder(nn.Module):
             regions = torch.where(visible[:, None, None], seen, regions)
             pooled = torch.where(visible[:, None], seen_pooled, pooled)
         slot_mask = regions.new_ones(regions.shape[:2], dtype=torch.bool)
-        words = regions.new_zeros(batch_size, config.num_concepts, config.embedding_size)
-        if config.num_concepts:
-            slots = regions.new_zeros(batch_size, config.num_concepts, config.memory_size)
-            concept_mask = slots.new_zeros(slots.shape[:2], dtype=torch.bool)
-            if encoder_outputs is not None:
-                token_ids = self.concept_token_ids[encoder_outputs.concept_ids]  # (batch, concepts, longest)
-                is_token = (token_ids != config.pad_token_id).unsqueeze(-1)
-                words = (self.embed(token_ids) * is_token).sum(2) / is_token.sum(2).clamp_min(1)
-                log_probs = encoder_outputs.concept_log_probs.clamp_min(LEAST_LOG_PROB).to(words.dtype)
-                confidence = self.confidence_proj(log_probs.unsqueeze(-1))
-                slots = self.concept_norm(self.concept_proj(words) + confidence)
-                # A log-probability of -inf hides a concept: training drops some so that the photo is trusted first.
-                concept_mask = visible[:, None] & encoder_outputs.concept_log_probs.isfinite()
-                slots = torch.where(concept_mask.unsqueeze(-1), slots, 0)
-                words = torch.where(concept_mask.unsqueeze(-1), words, 0)
-            regions = torch.cat([regions, slots.to(regions.dtype)], 1)
-            slot_mask = torch.cat([slot_mask, concept_mask], 1)
+        words = regions.new_zeros(batch_size, 0, config.embedding_size)
+        for offered in self._words_of(encoder_outputs, batch_size):
+            found, confidence, mask = offered
+            mask = mask & visible[:, None]
+            slots = self.concept_norm(self.concept_proj(found) + confidence)
+            regions = torch.cat([regions, torch.where(mask.unsqueeze(-1), slots, 0).to(regions.dtype)], 1)
+            slot_mask = torch.cat([slot_mask, mask], 1)
+            words = torch.cat([words, torch.where(mask.unsqueeze(-1), found, 0).to(words.dtype)], 1)
         return pooled, self.key_value(regions), slot_mask, words
+
+    def _words_of(self, encoder_outputs: TweetCapEncoderOutput | None, batch_size: int):
+        """Yield the words that a batch of photos is offered: concepts, then sights.
+
+        A log-probability of -inf hides a word: training drops some so that the photo is trusted first.
+
+        Yields:
+            word vectors (batch, words, embedding_size), confidence (batch, words, memory_size), mask (batch, words).
+        """
+        for count, find in ((self.config.num_concepts, self._concepts), (self.config.num_sights, self._sights)):
+            if count and encoder_outputs is None:
+                nothing = self.null_pooled.new_zeros(batch_size, count, 1)
+                yield nothing.expand(-1, -1, self.config.embedding_size), nothing, nothing.squeeze(-1).bool()
+            elif count:
+                token_ids, confidence, mask = find(encoder_outputs)
+                is_token = (token_ids != self.config.pad_token_id).unsqueeze(-1)
+                words = (self.embed(token_ids) * is_token).sum(2) / is_token.sum(2).clamp_min(1)
+                yield words, confidence, mask
+
+    def _concepts(self, encoder_outputs: TweetCapEncoderOutput):
+        log_probs = encoder_outputs.concept_log_probs
+        known = log_probs.clamp_min(LEAST_LOG_PROB).to(self.confidence_proj.weight.dtype)
+        confidence = self.confidence_proj(known.unsqueeze(-1))
+        return self.concept_token_ids[encoder_outputs.concept_ids], confidence, log_probs.isfinite()
+
+    def _sights(self, encoder_outputs: TweetCapEncoderOutput):
+        ids = self.choose_sights(encoder_outputs.sight_log_probs)
+        log_probs = encoder_outputs.sight_log_probs.gather(1, ids)
+        known = log_probs.clamp_min(LEAST_LOG_PROB)
+        known = torch.stack([known, known - self.sight_log_priors[ids]], -1)
+        confidence = self.sight_confidence_proj(known.to(self.sight_confidence_proj.weight.dtype))
+        return self.sight_token_ids[ids], confidence, log_probs.isfinite()
+
+    def choose_sights(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """Return ids (batch, num_sights) of the sights that tell most, p · log(p ÷ prior), best first.
+
+        Args:
+            log_probs: (batch, all sights); -inf hides one.
+        """
+        known = log_probs.clamp_min(LEAST_LOG_PROB)
+        told = known.exp() * (known - self.sight_log_priors)
+        return told.masked_fill(log_probs == -torch.inf, -torch.inf).topk(self.config.num_sights, -1).indices
 
     def forward(
         self,
@@ -220,8 +279,8 @@ class TweetCapDecoder(nn.Module):
         context, attention = self.attend(low, key_value, slot_mask)
         high, above = self.lstm_above(self._dropout(low + self.context_proj(context)), above)
         vectors = self.output_norm(self.output(self._dropout(torch.cat([low, high], -1))))
-        if self.config.num_concepts:
-            copied = attention[..., -self.config.num_concepts :].to(words.dtype) @ words
+        if self.num_words:
+            copied = attention[..., -self.num_words :].to(words.dtype) @ words
             vectors = vectors + self.copy_gate(high).sigmoid() * copied
         states = tuple(layer.squeeze(0) for layer in (*below, *above))
         return vectors, states, attention

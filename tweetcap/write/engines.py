@@ -134,7 +134,7 @@ class _State:
         pooled: (2, embedding_size), of the photo and of the null memory.
         keys, scores: (heads · slots, hidden_size) and (heads · slots,), the query's projection multiplied into keys.
         contexts: (heads · slots, hidden_size), the projection of the context multiplied into the values.
-        copied: (heads · slots, embedding_size), the word vectors of the concepts at their slots, zeros elsewhere.
+        copied: (heads · slots, embedding_size), the vectors of concepts and sights at their slots, zeros elsewhere.
         below, above: hidden and cell state (2, texts, hidden_size) of both layers.
         attention: (texts, heads · slots), of the last word.
     """
@@ -165,12 +165,12 @@ class PackedEngine:
         config, self.decoder = model.config, model.decoder
         self.device, self.eos_token_id = model.device, config.eos_token_id
         self.heads, self.hidden_size = config.num_attention_heads, config.hidden_size
-        self.num_concepts = config.num_concepts
+        self.num_words = model.decoder.num_words
         decoder = self.decoder
         self.below, self.above = (_Gates(lstm, exact) for lstm in (decoder.lstm_below, decoder.lstm_above))
         # The word vector, and where words can be copied a last column for the gate, which sees the upper layer alone.
         weight, bias = decoder.output.weight, decoder.output.bias
-        if self.num_concepts:
+        if self.num_words:
             weight = torch.cat([weight, F.pad(decoder.copy_gate.weight, (config.hidden_size, 0))])
             bias = torch.cat([bias, decoder.copy_gate.bias])
         self.output = PackedLinear(weight, bias, limit=1.0, exact=exact)
@@ -210,7 +210,7 @@ class PackedEngine:
         pooled, key_value, slot_mask, words = decoder.read(encoded, None, 1)
         key, value = (half[0].unflatten(-1, (heads, -1)).transpose(0, 1) for half in key_value.chunk(2, -1))
         scores = (key @ self.query_bias).squeeze(-1).masked_fill(~slot_mask, -torch.inf)
-        copied = F.pad(words[0], (0, 0, slot_mask.shape[1] - self.num_concepts, 0)).repeat(heads, 1) / heads
+        copied = F.pad(words[0], (0, 0, slot_mask.shape[1] - self.num_words, 0)).repeat(heads, 1) / heads
         zeros = torch.zeros(2, 1, self.hidden_size)
         return _State(
             pooled=torch.cat([pooled, self.null_pooled]),
@@ -237,6 +237,6 @@ class PackedEngine:
         norm = self.decoder.output_norm
         made = self.output(torch.cat([state.below[0], state.above[0]], -1))
         vectors = norm(made[..., : norm.normalized_shape[0]])
-        if self.num_concepts:
+        if self.num_words:
             vectors[0] += made[0, :, -1:].sigmoid() * (state.attention @ state.copied)
         return self.head(vectors)

@@ -1,5 +1,6 @@
 """Why a text says what it says: word by word, where the network looked and what the photo changed."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,8 @@ class ExplainedWord:
         log_prob: log p(word | words before, photo), in nats.
         null_log_prob: the same with the null memory.
         attention: rows × columns, the share of attention on each cell of the photo, mean over heads.
-        concepts: animal → share of attention on its word. With `attention` these sum to 1.
+        concepts: word that the network was offered, an animal or a sight → share of attention on it. With `attention`
+            these sum to 1.
     """
 
     text: str
@@ -63,21 +65,35 @@ def explain(
         if photo is encoded:
             attention = seen[0, len(prompt) - 1 :].float()  # (tokens, slots)
     size = model.config.grid_size
-    ids = [] if encoded.concept_ids is None else encoded.concept_ids[0].tolist()
-    names = [tokenizer.decode(model.config.concept_token_ids[concept]) for concept in ids]
+    names = _offered_words(model, tokenizer, encoded)
     explained = []
     for word, start, end in words:
         looked = attention[start:end].mean(0)
+        shares: Counter[str] = Counter()
+        for name, share in zip(names, looked[size * size :].tolist(), strict=True):
+            shares[name] += share
         explained.append(
             ExplainedWord(
                 word,
                 sum(gained[0][start:end]),
                 sum(gained[1][start:end]),
                 looked[: size * size].view(size, size).tolist(),
-                dict(zip(names, looked[size * size :].tolist(), strict=True)),
+                dict(shares),
             )
         )
     return Explanation(explained, size, size)
+
+
+def _offered_words(model, tokenizer: TweetCapTokenizer, encoded: TweetCapEncoderOutput) -> list[str]:
+    """Return the words of the memory slots behind the regions: concepts whole, sights by their first spelling."""
+    config = model.config
+    words = []
+    if config.num_concepts:
+        words += [config.concept_token_ids[concept] for concept in encoded.concept_ids[0].tolist()]
+    if config.num_sights:
+        sights = model.decoder.choose_sights(encoded.sight_log_probs)
+        words += [config.sight_token_ids[sight][:1] for sight in sights[0].tolist()]
+    return [tokenizer.decode(ids) for ids in words]
 
 
 def _spans(tokenizer: TweetCapTokenizer, text: str, token_ids: list[int]) -> list[tuple[str, int, int]]:

@@ -86,7 +86,7 @@ def server() -> Iterator[tuple[str, int]]:
                     if process.poll() is not None or time.monotonic() > deadline:
                         log.seek(0)
                         raise SystemExit(f"app.py did not start:\n{log.read()}")
-                    time.sleep(0.5)
+                    time.sleep(0.1)
                 yield address, process.pid
             finally:
                 process.send_signal(signal.SIGINT)

@@ -95,6 +95,18 @@ def resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def private(pid: int) -> float:
+    """Return what of the resident memory is the process's own, in MB; 0 where it has just ended.
+
+    The rest are pages of files, libraries for the most part, that the kernel may drop and read again at any time.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0.0)
+
+
 def peak(pid: int) -> float:
     """Return the most resident memory so far, in MB, of a process or of the largest one below it.
 

@@ -7,10 +7,12 @@ some of the time that it reports; what follows the imports is timed inside.
 import re
 import statistics
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks.load import server
 from benchmarks.material import lions
 from benchmarks.processes import python
 from benchmarks.results import Figure, Plan, Section
@@ -31,7 +33,12 @@ for photo in sys.argv[1:]:
     marks.append(time.perf_counter())
 print(*(after - before for before, after in zip(marks, marks[1:])))
 """
-INSIDE_NAMES = ("import tweetcap", "load the checkpoint", "first tweet", "second tweet, of another photo")
+INSIDE_NAMES = (
+    "import tweetcap in a program of one's own",
+    "load the checkpoint there",
+    "first tweet",
+    "second tweet, of another photo",
+)
 
 
 def measure(plan: Plan, rounds: Callable[[Iterable[int]], Iterable[int]]) -> Section:
@@ -41,15 +48,19 @@ def measure(plan: Plan, rounds: Callable[[Iterable[int]], Iterable[int]]) -> Sec
         for path, data in zip(photos, lions(2), strict=True):
             Path(path).write_bytes(data)
         first: list[float] = []
+        started: list[float] = []
         write = ("-m", "tweetcap", "write", photos[0], "--count", "1")
         jobs = {
             "python -c pass": lambda number: python("-c", "pass"),
             "tweetcap --help": lambda number: python("-m", "tweetcap", "--help"),
             "import torch": lambda number: python("-c", "import torch"),
             "tweetcap write cat.jpg": lambda number: first.append(python(*write).first_line),
+            "app.py, until its page answers": lambda number: started.append(start_page()),
         }
         seconds = alternate(jobs, rounds(range(1, plan.starts + 1)))
-        seconds["tweetcap write cat.jpg, until its first line"] = first[1:]  # that of the warm-up isn't counted
+        # Those of the warm-up aren't counted.
+        seconds["tweetcap write cat.jpg, until its first line"] = first[1:]
+        seconds["app.py, until its page answers"] = started[1:]
         for name, times in seconds.items():
             section.figures.append(Figure.of(name, median(times), "s"))
         inside = [python("-c", INSIDE, *photos).output.split() for _ in range(plan.starts)]
@@ -64,6 +75,13 @@ def measure(plan: Plan, rounds: Callable[[Iterable[int]], Iterable[int]]) -> Sec
     section.ratios["--help ÷ bare Python"] = ratio(seconds["tweetcap --help"], seconds["python -c pass"])
     section.ratios["tweetcap write ÷ import torch"] = ratio(seconds["tweetcap write cat.jpg"], seconds["import torch"])
     return section
+
+
+def start_page() -> float:
+    """Start the page's server and end it; return the seconds until it answered."""
+    begun = time.perf_counter()
+    with server():
+        return time.perf_counter() - begun
 
 
 def by_package(importtime: str) -> Counter[str]:

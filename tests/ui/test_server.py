@@ -385,10 +385,11 @@ class Finder(importlib.machinery.PathFinder):
 hidden = set(sys.argv[1].split(","))
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Finder
 import app, mcp
-from tweetcap.ui.page import build_page
-from tweetcap.ui.waiting import WaitingLine
-writer = app.TweetWriter.from_pretrained()
-build_page(writer)
+with app.quick_start():
+    from tweetcap import TweetWriter
+    from tweetcap.ui.server import writers_page
+    writer = TweetWriter.from_pretrained()
+writers_page.build_page(writer)
 print(writer.describe(sys.argv[2]))
 """
 

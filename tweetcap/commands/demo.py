@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tweetcap.commands.startup import quick_start, share_one_heap
 from tweetcap.commands.terminal import FAILED, Model, fail, load_writer, one_sentence
 
 
@@ -14,9 +15,11 @@ def demo(
     model: Model = None,
 ) -> None:
     """Open the page on this machine."""
-    writer = load_writer(model)
-    from tweetcap.ui.feedback import feedback_from_environment
-    from tweetcap.ui.server import serve_writer
+    share_one_heap()
+    with quick_start():
+        writer = load_writer(model)
+        from tweetcap.ui.feedback import feedback_from_environment
+        from tweetcap.ui.server import serve_writer
 
     try:
         feedback = feedback_from_environment(os.environ)

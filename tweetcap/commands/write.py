@@ -14,6 +14,7 @@ import typer
 
 from tweetcap.commands.journal import Journal, to_line
 from tweetcap.commands.processes import Processes
+from tweetcap.commands.startup import quick_start
 from tweetcap.commands.terminal import (
     FAILED,
     INTERRUPTED,
@@ -111,7 +112,10 @@ def write(
     share = sources[processes.rank :: processes.count]
     remaining = [source for source in share if not journal or source.name not in journal.written]
     try:
-        writer = load_writer(model, tone, processes.device()) if remaining else None
+        writer = None
+        if remaining:
+            with quick_start():
+                writer = load_writer(model, tone, processes.device())
         rows = write_rows(writer, remaining, sampling, seed=seed, describe=describe)
         if journal:
             failed = journal.save(rows, total=len(remaining), report=report)

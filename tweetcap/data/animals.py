@@ -133,7 +133,8 @@ def _fits(word: str, label: Animal) -> bool:
 
 @lru_cache(maxsize=1)
 def _lexicon() -> dict:
-    return yaml.safe_load(LEXICON.read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's own, in a tenth of the time
+    return yaml.load(LEXICON.read_text(encoding="utf-8"), Loader=loader)
 
 
 @lru_cache(maxsize=1)

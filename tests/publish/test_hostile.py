@@ -59,6 +59,9 @@ def test_code_that_a_checkpoint_names_is_neither_fetched_nor_offered(change, nam
         ({"vocab_size": 500}, "weights of other sizes"),
         ({"num_attention_heads": 0}, "holds no TweetCap checkpoint"),
         ({"concept_token_ids": [[99_999]] * 3}, "names tokens that it hasn't"),
+        ({"sight_token_ids": [[99_999, 5]] * 4}, "names tokens that it hasn't"),
+        ({"sight_priors": [0.1, 0.2, 0.3, 0.0]}, "no shares between 0 and 1"),
+        ({"sight_priors": [0.1]}, "give one of each a sight"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_told_in_a_sentence(change, values, sentence):

@@ -34,6 +34,7 @@ from tweetcap.write.ranking import Contender, choose
 from tweetcap.write.sampling import Sketch, draw, finish, sketch
 from tweetcap.write.scoring import log_likelihoods
 from tweetcap.write.settings import DEFAULTS, RANGES, WriterSettings
+from tweetcap.write.sights import SightWords
 
 EMBEDDED = Path(__file__).parents[1] / "checkpoint"
 SEEN_TEXTS = "seen_texts.bin"
@@ -117,6 +118,7 @@ class TweetWriter:
         self._banned = banned.to(self.model.device)
         concepts = [self.tokenizer.decode(ids) for ids in model.config.concept_token_ids]
         self._animals = AnimalWords(self.tokenizer, concepts)
+        self._sights = SightWords(model.config)
 
     @classmethod
     def from_pretrained(
@@ -246,11 +248,11 @@ class TweetWriter:
         check_settings(tone=tone, tones=self.tones, **asdict(settings))
         count, max_length = settings.count, settings.max_length
         encoded = self._encoded(photo)
-        animals = self._animals.allowed(encoded)
+        animals, lifts = self._animals.allowed(encoded), self._sights.lifts(encoded)
         generator = torch.Generator(self.model.device)
         generator.manual_seed(seed) if seed is not None else generator.seed()
         options = {
-            "banned": forbid(self._banned, self._animals.banned(animals)),
+            "banned": forbid(self._banned, self._animals.banned(animals) + self._sights.banned(lifts)),
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "guidance": settings.guidance,
@@ -274,11 +276,12 @@ class TweetWriter:
                 with self._counting:
                     self.outcomes[reason or "passed"] += 1
                 if reason is None:
-                    passed.append(Contender(text, drawn_tone, candidate))
+                    sights = self._sights.lift(candidate.token_ids, lifts)
+                    passed.append(Contender(text, drawn_tone, candidate, sights))
             chosen = choose(passed, count, avoid)
             if len(chosen) == count:
                 break
-        for text, drawn_tone, candidate in chosen:
+        for text, drawn_tone, candidate, _ in chosen:
             log_likelihood = candidate.log_likelihood / candidate.tokens
             yield Tweet(text, drawn_tone, log_likelihood, candidate.grounding, REGISTER)
 

@@ -33,7 +33,7 @@ COUNTS = (1, 8, 32)
 PHOTOS = 64  # different ones, far more than any cache of the writer holds
 ALLOWANCE = 1.5  # times what encoder and memory alone would take
 # Read once a photo, or by single rows, and not whole at each word.
-NOT_EACH_WORD = ("region_", "pooled_", "key_value", "concept_", "confidence_", "null_")
+NOT_EACH_WORD = ("region_", "pooled_", "key_value", "concept_", "confidence_", "sight_", "null_")
 BANDWIDTH_BYTES = 2**28  # far larger than any cache
 MATRIX = 1024
 BEST_OF = 12

@@ -60,7 +60,7 @@ def test_code_that_a_checkpoint_names_is_neither_fetched_nor_offered(change, nam
         ({"num_attention_heads": 0}, "holds no TweetCap checkpoint"),
         ({"concept_token_ids": [[99_999]] * 3}, "names tokens that it hasn't"),
         ({"sight_token_ids": [[99_999, 5]] * 4}, "names tokens that it hasn't"),
-        ({"sight_priors": [0.1, 0.2, 0.3, 0.0]}, "no shares between 0 and 1"),
+        ({"sight_priors": [0.1, 0.2, 0.3, 0.0]}, "no shares above 0"),
         ({"sight_priors": [0.1]}, "give one of each a sight"),
     ],
 )

@@ -55,6 +55,7 @@ def batch(tokenizer):
         "prompt_lengths": torch.ones(len(rows), dtype=torch.long),
         "photo_mask": torch.ones(len(rows), dtype=torch.bool),
         "concept_mask": torch.ones(len(rows), 2, dtype=torch.bool),
+        "sight_mask": torch.ones(len(rows), 4, dtype=torch.bool),
         "weights": torch.tensor([0.5, 1.0, 1.5, 0.5, 1.0, 1.5]),
         "pixel_values": pixels,
         "photo_rows": torch.tensor([0, 0, 1, 1, 2, 2]),
@@ -145,7 +146,9 @@ def test_the_encoder_has_its_own_rate_and_a_frozen_one_none(model):
     set_rate(thawed, step=0, warmup=2, total=10, schedule="cosine")
     assert {group["lr"] for group in thawed.param_groups} == {0.5e-3, 0.5e-5}
     assert {id(p) for group in thawed.param_groups for p in group["params"]} == {
-        id(p) for name, p in model.named_parameters() if "class_head" not in name
+        id(p)
+        for name, p in model.named_parameters()
+        if not name.startswith(("encoder.class_head", "encoder.sight_head"))
     }
 
 

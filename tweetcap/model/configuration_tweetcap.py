@@ -98,8 +98,8 @@ class TweetCapConfig(PretrainedConfig):
                 f"{len(self.sight_token_ids)} sight_token_ids but {len(self.sight_priors)} sight_priors; "
                 "give one of each a sight."
             )
-        if not all(0 < prior < 1 for prior in self.sight_priors):
-            raise ValueError("sight_priors are no shares between 0 and 1; correct them.")
+        if not all(0 < prior <= 1 for prior in self.sight_priors):
+            raise ValueError("sight_priors are no shares above 0 and up to 1; correct them.")
         self.num_sights = min(num_sights, len(self.sight_token_ids))
         self.sight_rank = sight_rank
         kwargs.pop("is_encoder_decoder", None)

@@ -11,6 +11,7 @@ without a photo reads a learned null memory instead.
 Checkpoints of the predecessor of 2021 have another decoder, `TweetCapPhotoFirstDecoder`, behind the same calls.
 """
 
+import math
 from dataclasses import dataclass
 
 import timm
@@ -167,7 +168,7 @@ class TweetCapDecoder(nn.Module):
         if config.num_sights:
             self.sight_confidence_proj = nn.Linear(2, config.memory_size)
             self.register_buffer("sight_token_ids", self._table(config.sight_token_ids))  # (sights, longest)
-            self.register_buffer("sight_log_priors", torch.tensor(config.sight_priors).log())  # (sights,)
+            self.register_buffer("sight_log_priors", torch.tensor([math.log(prior) for prior in config.sight_priors]))
 
     def _table(self, token_ids: list[list[int]]) -> torch.Tensor:
         """Return the tokens of words (words, longest), padded."""

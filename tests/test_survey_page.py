@@ -347,6 +347,7 @@ def wait_for_change(page, before: str) -> None:
 def answer(page) -> None:
     """Answer the item that is shown, on the keyboard, and wait for the next."""
     before = position(page)
+    page.wait_for_function("document.querySelector('figure img').naturalWidth > 0")  # unseen, it can't be answered
     page.keyboard.type("4444")
     page.keyboard.press("Enter")
     wait_for_change(page, before)

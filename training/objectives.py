@@ -1,8 +1,9 @@
-"""From a batch to what the network is asked: plain cross-entropy, words of its own to read, texts of its own to judge.
+"""From a batch to what the network is asked: cross-entropy, words of its own to read, texts of its own that are judged.
 
 Each objective rewrites the inputs of one forward pass, and the loss is always the network's own.
 """
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -49,9 +50,9 @@ def text_weights(batch: Batch, power: float) -> torch.Tensor:
     """Return how much each text counts (batch,): its corpus's weight to a power.
 
     A corpus of posts has more weight for more likes, as Neural Joking Machine has it for more stars (Yoshida et al.
-    2018).
+    2018). Texts with verdicts count alike here; `Verdicts` weighs them.
     """
-    return batch["weights"] ** power
+    return torch.where(batch["judged"], 1.0, batch["weights"].clamp_min(0) ** power)
 
 
 def count_tokens(batch: Batch, weights: torch.Tensor) -> float:
@@ -61,12 +62,20 @@ def count_tokens(batch: Batch, weights: torch.Tensor) -> float:
 @torch.no_grad()
 def unusable_texts(model: TweetCapForConditionalGeneration, inputs: Inputs) -> list[int]:
     """Return the rows whose own loss isn't a finite number."""
-    labels = inputs["labels"]
+    return (~log_likelihoods(model, inputs, inputs["labels"]).isfinite()).nonzero().flatten().tolist()
+
+
+@torch.no_grad()
+def log_likelihoods(model: TweetCapForConditionalGeneration, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
+    """Return how likely the labels of each text are, in nats (batch,).
+
+    Args:
+        labels: (batch, length), what is counted of the texts in `inputs`; −100 is not.
+    """
     asked = {name: value for name, value in inputs.items() if name != "labels"}
-    ids = asked.pop("decoder_input_ids", None)
-    logits = model(**asked, decoder_input_ids=model.shift_right(labels) if ids is None else ids).logits
-    losses = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none").sum(1)
-    return (~losses.isfinite()).nonzero().flatten().tolist()
+    asked.setdefault("decoder_input_ids", model.shift_right(inputs["labels"]))
+    logits = model(**asked).logits
+    return -F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none").sum(1)
 
 
 # --- Scheduled sampling ---------------------------------------------------------------------------
@@ -101,6 +110,65 @@ def draw_words(logits: torch.Tensor) -> torch.Tensor:
     """
     probabilities = logits.float().softmax(-1)
     return (probabilities / torch.empty_like(probabilities).exponential_()).argmax(-1)
+
+
+# --- Verdicts -------------------------------------------------------------------------------------
+
+
+class Verdicts:
+    """Texts that readers found good become likelier than they were at the start, texts found bad less likely.
+
+    A text of advantage A costs −|A| log σ(sign(A) · β · Δ), Δ the nats by which it is likelier now than by the network
+    as it was at first. That is the loss of direct preference optimisation (Rafailov et al. 2023, eq. 7) with each text
+    set against its own beginning instead of against another text, as in Ethayarajh et al. (2024). What has moved far
+    enough is left in peace.
+
+    Args:
+        first: the network as it is at the stage's start; a copy is kept.
+        sharpness: β, by nats; the lower, the farther the network may go.
+        strength: how much a text with an advantage of 1 counts, beside 1 of any other text.
+    """
+
+    def __init__(self, first: TweetCapForConditionalGeneration, sharpness: float, strength: float):
+        self.first = copy.deepcopy(first).eval().requires_grad_(False)
+        self.sharpness, self.strength = sharpness, strength
+
+    def gains(self, model: TweetCapForConditionalGeneration, inputs: Inputs, batch: Batch) -> torch.Tensor:
+        """Return sign(A) · β · Δ of each text (batch,), worked out without dropout."""
+        labels = counted(batch)
+        asked = {name: value for name, value in inputs.items() if name != "weights"}
+        training = model.decoder.training
+        model.decoder.eval()
+        nats = log_likelihoods(model, asked, labels) - log_likelihoods(self.first, asked, labels)
+        model.decoder.train(training)
+        return batch["weights"].sign() * self.sharpness * nats
+
+    def losses(self, model: TweetCapForConditionalGeneration, inputs: Inputs, batch: Batch) -> torch.Tensor:
+        """Return the loss of each text (batch,), at its start |A| log 2."""
+        return -batch["weights"].abs() * F.logsigmoid(self.gains(model, inputs, batch))
+
+    def __call__(self, model: TweetCapForConditionalGeneration, inputs: Inputs, batch: Batch) -> Inputs:
+        """Return inputs whose weights make the network's own loss have the gradient of this one, up to 2 ÷ β."""
+        judged = batch["judged"]
+        if not judged.any():
+            return inputs
+        rows = judged.nonzero().flatten()
+        part = {name: value[rows] for name, value in batch.items() if name in ("labels", "prompt_lengths", "weights")}
+        asked = {"labels": part["labels"], "photo_mask": inputs["photo_mask"][rows], "use_cache": False}
+        if "encoder_outputs" in inputs:
+            asked["encoder_outputs"] = rows_of(inputs["encoder_outputs"], rows)
+        weights = inputs["weights"].clone()
+        pull = 2 * (-self.gains(model, asked, part)).sigmoid()
+        weights[rows] = (self.strength * part["weights"] * pull).to(weights)
+        labels = torch.where(judged[:, None], counted(batch), inputs["labels"])
+        read = inputs.get("decoder_input_ids", model.shift_right(inputs["labels"]))
+        return inputs | {"labels": labels, "decoder_input_ids": read, "weights": weights}
+
+
+def counted(batch: Batch) -> torch.Tensor:
+    """Return the labels without tone and register, which a text with verdicts was given."""
+    places = torch.arange(batch["labels"].shape[1], device=batch["labels"].device)
+    return batch["labels"].masked_fill(places < batch["prompt_lengths"][:, None], -100)
 
 
 # --- Self-critical training -----------------------------------------------------------------------

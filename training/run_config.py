@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from tweetcap.data.batches import BatchSettings
 from tweetcap.data.examples import PHOTO_SOURCES, SOURCES
+from tweetcap.data.verdicts import WRITERS
 from tweetcap.model import TweetCapConfig
 
 TAKEN = ("best", "last", "samples", "tensorboard")  # folders of a run
@@ -38,7 +39,10 @@ class Stage(Section):
         weight_power: a text counts as its corpus's weight to this power; 0 lets all texts count alike.
         self_critical: share of the loss of a 説明 that is self-critical (Rennie et al. 2017).
         swapped_concept: probability that a text's animal and its concept become another animal.
-        choose_by: validation sources whose mean nats a token choose the best epoch.
+        verdict_sharpness: β of `objectives.Verdicts`: how soon a text with verdicts has moved far enough.
+        verdict_strength: how much such a text counts beside others.
+        choose_by: validation sources whose mean nats a token choose the best epoch; of `drawn` and `mended` it is the
+            mean loss of their verdicts a text.
     """
 
     name: Annotated[str, Field(pattern=r"^\w+$")]
@@ -59,6 +63,8 @@ class Stage(Section):
     self_critical: Share = 0.0
     patience: int = 3
     swapped_concept: Share = 0.0
+    verdict_sharpness: Annotated[float, Field(gt=0)] = 0.1
+    verdict_strength: Annotated[float, Field(gt=0)] = 1.0
     choose_by: Annotated[list[str], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -68,6 +74,15 @@ class Stage(Section):
             raise ValueError(f"stage {self.name}: self_critical needs label_smoothing 0 and scheduled_sampling 0")
         if self.self_critical and not self.photos:
             raise ValueError(f"stage {self.name}: self_critical needs photos, whose captions are the references")
+        if not set(WRITERS).isdisjoint(self.sources):
+            if self.self_critical or self.label_smoothing or self.scheduled_sampling:
+                raise ValueError(
+                    f"stage {self.name}: drawn and mended need label_smoothing, scheduled_sampling, self_critical 0"
+                )
+            if not self.photos:
+                raise ValueError(f"stage {self.name}: drawn and mended need photos, beside which they were read")
+        elif not set(WRITERS).isdisjoint(self.choose_by):
+            raise ValueError(f"stage {self.name}: choose_by drawn or mended needs one of them among its sources")
         return self
 
 
@@ -83,6 +98,7 @@ class RunConfig(Section):
         streaming: read Parquet corpora from one end to the other, photos included, in place of by rows.
         on_nan: a step whose loss or gradient isn't a number ends the run, or leaves the weights as they were.
         bad_rows: a photo or text that can't be read ends the run, or is left out.
+        verdicts: CSV files of `drawn` and `mended` texts (`tweetcap/data/verdicts.py`), seen from the config's folder.
         validation_rows: of each Parquet corpus, at most: the first ones.
         sample_photos: validation photos whose texts are kept in each evaluation.
     """
@@ -98,6 +114,7 @@ class RunConfig(Section):
     streaming: bool = False
     on_nan: Literal["stop", "skip"] = "stop"
     bad_rows: Literal["stop", "skip"] = "skip"
+    verdicts: list[Path] = []
     validation_rows: Annotated[int, Field(ge=1)] = 4000
     sample_photos: Annotated[int, Field(ge=0)] = 6
     model: dict[str, Any] = {}
@@ -129,6 +146,7 @@ def read_config(path: Path, overrides: list[str]) -> RunConfig:
                 node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
             node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
         config = RunConfig(**tree)
+        config = config.model_copy(update={"verdicts": [path.parent / each for each in config.verdicts]})
         TypeAdapter(BatchSettings).validate_python(config.batches)
         known = {
             "source": ({source for stage in config.stages for source in stage.sources}, SOURCES),
@@ -170,7 +188,7 @@ def save_config(config: RunConfig, output: Path) -> None:
         typer.BadParameter: the folder holds an unfinished run with another config; says what differs.
     """
     path = output / "config.yaml"
-    tree = config.model_dump()
+    tree = config.model_dump(mode="json")
     if path.exists() and any((output / name).exists() for name in ("last", "last.old")):
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         differing = [key for key in tree if before.get(key) != tree[key]]

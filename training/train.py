@@ -30,8 +30,11 @@ from accelerate.utils import ProjectConfiguration, gather_object, parse_flag_fro
 from networks import average_weights, build_model, build_optimizer, imagenet_weights, set_rate
 from objectives import (
     CiderReward,
+    Verdicts,
     count_tokens,
+    counted,
     judged_texts,
+    log_likelihoods,
     own_words,
     text_weights,
     to_inputs,
@@ -52,7 +55,6 @@ from run_folder import (
     trim_losses,
 )
 from samples import Samples
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
@@ -65,6 +67,7 @@ from tweetcap.data.features import FeatureCache, PhotoViews
 from tweetcap.data.precision import supports_bfloat16
 from tweetcap.data.sights import Sight, find_sights, label_sights, teach_sights
 from tweetcap.data.tables import BadRows
+from tweetcap.data.verdicts import DRAWN, WRITERS
 from tweetcap.model import (
     CAPTION_TONE,
     TweetCapForConditionalGeneration,
@@ -93,16 +96,18 @@ def evaluate(
     settings: BatchSettings,
     accelerator: Accelerator,
     bad_rows: BadRows,
+    verdicts: Verdicts | None = None,
 ) -> dict[str, float]:
     """Return validation nats a token (end token counted, tone and register not) by source, `…/null` without photo.
 
-    A source without rows is left out. The model is left in evaluation mode.
+    Of texts with verdicts it is the mean loss of `Verdicts` a text; without them these are left out, as is a source
+    without rows. The model is left in evaluation mode.
     """
     model.eval()
     processes = {"process": accelerator.process_index, "processes": accelerator.num_processes}
     totals = {}
     for source, examples in corpus.examples.items():
-        if not len(examples):
+        if not len(examples) or (source in WRITERS and not verdicts):
             continue
         batches = EpochBatches(
             examples,
@@ -115,15 +120,16 @@ def evaluate(
         sums = torch.zeros(2, 2, dtype=torch.float64, device=accelerator.device)  # with photo, null × nats, tokens
         for batch in load_batches(batches, **processes, drop_last=False, bad_rows=bad_rows):
             batch = to_device(batch, accelerator.device)
-            labels = batch["labels"]
-            places = torch.arange(labels.shape[1], device=labels.device)
-            counted = labels.masked_fill(places < batch["prompt_lengths"][:, None], -100)
+            labels = counted(batch)
             with accelerator.autocast():
-                asked = to_inputs(model, batch) | {"labels": None, "decoder_input_ids": model.shift_right(labels)}
+                asked = to_inputs(model, batch)
                 for row, outputs in zip(sums, (asked.get("encoder_outputs"), None), strict=True):
-                    logits = model(**asked | {"encoder_outputs": outputs}).logits.float()
-                    row[0] += F.cross_entropy(logits.flatten(0, 1), counted.flatten(), reduction="sum")
-                    row[1] += (counted != -100).sum()
+                    inputs = asked | {"encoder_outputs": outputs}
+                    if source in WRITERS:
+                        row += torch.stack([verdicts.losses(model, inputs, batch).sum(), row.new_tensor(len(labels))])
+                    else:
+                        row[0] -= log_likelihoods(model, inputs, labels).sum()
+                        row[1] += (labels != -100).sum()
         sums = accelerator.reduce(sums)
         totals[source], totals[f"{source}/null"] = (sums[:, 0] / sums[:, 1].clamp_min(1)).tolist()
     return totals
@@ -186,6 +192,7 @@ class Run:
                 streaming=config.streaming,
                 limit=limit,
                 bad_rows=self.bad_rows,
+                verdicts=config.verdicts,
             )
             for split, names, limit in (
                 ("train", "sources", None),
@@ -231,6 +238,7 @@ class Run:
         if self.accelerator.is_main_process:
             photos = self.corpora["validation"].photos
             self.samples = Samples(output, photos, self.processor, config.sample_photos)
+        self.verdicts: Verdicts | None = None
         self.progress = Progress()
 
     def photos_of(self, split: str, stage: Stage) -> FeatureCache | PhotoViews | None:
@@ -301,6 +309,8 @@ class Run:
     def train_stage(self, stage: Stage, resume_from: Path | None) -> None:
         accelerator, progress, plain = self.accelerator, self.progress, self.model
         plain.config.dropout = stage.dropout
+        judged = not set(WRITERS).isdisjoint(stage.sources)
+        self.verdicts = Verdicts(plain, stage.verdict_sharpness, stage.verdict_strength) if judged else None
         optimizer = build_optimizer(plain, stage)
         average = average_weights(plain, stage.ema) if stage.ema else None
         steps = self.steps_an_epoch(stage)
@@ -447,6 +457,9 @@ class Run:
         if own:
             with autocast():
                 inputs = own_words(self.model, inputs, batch, own)
+        if self.verdicts:
+            with autocast():
+                inputs = self.verdicts(self.model, inputs, batch)
         if reward:
             settings = (stage.self_critical, reward, self.processor.tokenizer, self.settings.max_length)
             with autocast():
@@ -511,7 +524,9 @@ class Run:
     def validate(self, stage: Stage, model: TweetCapForConditionalGeneration, photos) -> None:
         """Measure, log, and keep the weights if they are the best of this stage."""
         progress = self.progress
-        figures = evaluate(model, self.corpora["validation"], photos, self.settings, self.accelerator, self.bad_rows)
+        figures = evaluate(
+            model, self.corpora["validation"], photos, self.settings, self.accelerator, self.bad_rows, self.verdicts
+        )
         suffix = "" if stage.photos else "/null"
         score = float(np.mean([figures[source + suffix] for source in stage.choose_by if source in figures]))
         better = score < progress.best
@@ -538,10 +553,10 @@ class Run:
     def seen_texts(self) -> SeenTexts:
         """What the writer may not repeat: every text of the training split, captions too, and what the start may not.
 
-        Of a streamed corpus the texts are read once for it, without the photos.
+        Texts that a network drew are its own. Of a streamed corpus the texts are read once for it, without the photos.
         """
         corpus = self.corpora["train"]
-        held = (example.text for examples in corpus.examples.values() for example in examples)
+        held = (example.text for source, examples in corpus.examples.items() if source != DRAWN for example in examples)
         sources = list(corpus.examples)
         streamed = (
             text.text
@@ -559,6 +574,8 @@ class Run:
             state = {"model": self.model.state_dict(), "optimizer": optimizer.state_dict()}
             if average:
                 state["average"] = average.state_dict()
+            if self.verdicts:
+                state["first"] = self.verdicts.first.state_dict()
 
             def write(folder: Path) -> None:
                 folder.mkdir()
@@ -574,6 +591,8 @@ class Run:
         optimizer.load_state_dict(state["optimizer"])
         if average:
             average.load_state_dict(state["average"])
+        if self.verdicts:
+            self.verdicts.first.load_state_dict(state["first"])
 
 
 class Stopwatch:

@@ -9,7 +9,9 @@ import torch
 from networks import average_weights, build_optimizer, set_rate
 from objectives import (
     CiderReward,
+    Verdicts,
     count_tokens,
+    counted,
     draw_texts,
     judged_texts,
     own_words,
@@ -54,6 +56,7 @@ def batch(tokenizer):
         "labels": labels,
         "prompt_lengths": torch.ones(len(rows), dtype=torch.long),
         "photo_mask": torch.ones(len(rows), dtype=torch.bool),
+        "judged": torch.zeros(len(rows), dtype=torch.bool),
         "concept_mask": torch.ones(len(rows), 2, dtype=torch.bool),
         "sight_mask": torch.ones(len(rows), 4, dtype=torch.bool),
         "weights": torch.tensor([0.5, 1.0, 1.5, 0.5, 1.0, 1.5]),
@@ -207,6 +210,77 @@ def test_every_weight_still_learns_under_autocast_when_words_were_drawn_before(m
     learning = gradient(model, loss)
     assert learning.keys() == gradient(model, model(**to_inputs(model, batch)).loss).keys()
     assert all(grad.abs().sum() > 0 for name, grad in learning.items() if "copy_gate" in name or "lstm" in name)
+
+
+# --- Verdicts -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged(batch):
+    """The batch with verdicts on the last four of its texts, good and bad."""
+    advantages = torch.tensor([1.0, 1.0, 1.5, -0.5, -2.0, 0.75])
+    return batch | {"judged": torch.arange(6) >= 2, "weights": advantages}
+
+
+def moved(model, tokenizer):
+    """Return a network that has gone some way from the first."""
+    other = tiny_model(tokenizer, dropout=0.0).train()
+    other.encoder.eval()
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        for weight in other.decoder.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(3))
+    return other
+
+
+def test_weighing_texts_gives_the_gradient_of_the_verdicts_own_loss(model, judged, tokenizer):
+    verdicts, now = Verdicts(model, sharpness=0.1, strength=1.0), moved(model, tokenizer)
+    labels, rows = counted(judged), judged["judged"]
+    inputs = to_inputs(now, judged) | {"weights": text_weights(judged, 0.0)}
+    weighed = verdicts(now, inputs, judged)
+    assert torch.equal(weighed["weights"][~rows], torch.ones(2))
+    assert torch.equal(weighed["labels"][~rows], judged["labels"][~rows])
+
+    def nats(network):
+        asked = {name: value for name, value in to_inputs(now, judged).items() if name != "labels"}
+        logits = network(**asked, decoder_input_ids=network.shift_right(judged["labels"])).logits
+        return -torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none").sum(1)
+
+    with torch.no_grad():
+        first = nats(model.eval())
+    gains = judged["weights"].sign() * 0.1 * (nats(now) - first)
+    losses = -judged["weights"].abs() * torch.nn.functional.logsigmoid(gains)
+    torch.testing.assert_close(verdicts.losses(now, inputs, judged), losses.detach(), rtol=1e-4, atol=1e-5)
+    expected = gradient(now, losses[rows].sum() * 2 / 0.1)
+
+    alone = weighed | {"weights": torch.where(rows, weighed["weights"], 0)}
+    found = gradient(now, now(**alone, num_items_in_batch=torch.tensor(1.0)).loss)
+    for name, grad in expected.items():
+        torch.testing.assert_close(found[name], grad, rtol=1e-3, atol=1e-4 * grad.abs().max().item() + 1e-7)
+    assert now.training and not verdicts.first.training
+
+
+def test_a_step_towards_verdicts_parts_good_texts_from_bad_ones(model, judged):
+    verdicts = Verdicts(model, sharpness=0.5, strength=1.0)
+    rows, good = judged["judged"], judged["weights"] > 0
+    optimizer = torch.optim.SGD(model.decoder.parameters(), lr=0.02)
+    start = verdicts.losses(model, to_inputs(model, judged), judged)
+    torch.testing.assert_close(start, judged["weights"].abs() * math.log(2))
+    for _ in range(8):
+        inputs = verdicts(model, to_inputs(model, judged) | {"weights": text_weights(judged, 0.0)}, judged)
+        inputs["weights"] = torch.where(rows, inputs["weights"], 0)
+        optimizer.zero_grad()
+        model(**inputs, num_items_in_batch=torch.tensor(10.0)).loss.backward()
+        optimizer.step()
+    inputs = to_inputs(model, judged)
+    nats = verdicts.gains(model, inputs, judged) * judged["weights"].sign() / 0.5
+    assert nats[rows & good].min() > nats[rows & ~good].max()
+    assert verdicts.losses(model, inputs, judged)[rows].sum() < start[rows].sum()
+
+
+def test_a_batch_without_verdicts_stays_as_it_is(model, batch):
+    inputs = to_inputs(model, batch) | {"weights": text_weights(batch, 0.0)}
+    assert Verdicts(model, 0.1, 1.0)(model, inputs, batch) is inputs
 
 
 # --- Self-critical training ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import re
 import subprocess
@@ -126,6 +127,59 @@ def test_a_killed_run_with_taught_concepts_and_an_average_ends_as_one_that_was_n
     first, second = (torch.load(run / "last" / "state.pt", weights_only=True) for run in (uncut, resumed))
     for part in ("model", "average"):
         assert all(torch.equal(first[part][name], second[part][name]) for name in first[part])
+
+
+def test_a_killed_run_with_verdicts_ends_as_one_that_was_not_and_never_bars_what_a_network_drew(shapes, tmp_path):
+    """Readers like the right colour and not the wrong one; against the network at the stage's start."""
+    lines = ["photo_id,writer,tone,text,fluent,fits,funny"]
+    for row in rows(shapes.corpora[0] / "starter.jsonl"):
+        right, wrong = ("赤", "青") if "赤" in row["caption"] else ("青", "赤")
+        lines.append(f"{row['photo_id']},drawn,つぶやき,{wrong}い丸と{wrong}い丸,1,0,0")
+        lines.append(f"{row['photo_id']},drawn,つぶやき,{right}い丸と{right}い丸,1,1,0")
+        lines.append(f"{row['photo_id']},mended,つぶやき,{right}い丸が{row['photo_id']}個,1,1,1")
+    (tmp_path / "verdicts.csv").write_text("\n".join(lines) + "\n")
+    tree = yaml.safe_load(CONFIG.read_text()) | {"verdicts": ["verdicts.csv"]}
+    tree["batches"] = {"batch_size": 40, "max_length": 24}
+    first = {"name": "tweets", "sources": {"plain": 1}, "epochs": 1, "learning_rate": 3.0e-3, "choose_by": ["plain"]}
+    last = first | {"name": "verdicts", "sources": {"plain": 0.2, "drawn": 1, "mended": 1}, "choose_by": ["drawn"]}
+    tree["stages"] = [first | {"label_smoothing": 0.0}, last | {"label_smoothing": 0.0, "epochs": 2}]
+    config = tmp_path / "verdicts.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    uncut, resumed = tmp_path / "uncut", tmp_path / "cut"
+    ended = train(*shapes.arguments(uncut, config=config), folder=tmp_path)
+    assert ended.well, ended.printed[-2000:]
+    history = rows(uncut / "history.jsonl")
+    assert "drawn" not in history[0] and history[-1]["drawn"] < 0.5 * math.log(
+        2
+    )  # at first |A| log 2, |A| about 1 of 2
+
+    steps = rows(uncut / "losses.jsonl")
+    after = sum(row["stage"] == "tweets" for row in steps) + 2
+    arguments = shapes.arguments(resumed, "--save-every", 1, config=config)
+    assert train(*arguments, folder=tmp_path, change=functools.partial(cut, after=after)).codes == [-9]
+    assert train(*arguments, folder=tmp_path).well
+    assert rows(resumed / "losses.jsonl") == steps
+    assert (resumed / "history.jsonl").read_text() == (uncut / "history.jsonl").read_text()
+
+    seen = TweetWriter.from_pretrained(uncut / "best").seen
+    assert "赤い丸と赤い丸" not in seen and "赤い丸がs0012個" in seen
+
+
+def test_verdicts_go_with_no_other_objective(tmp_path):
+    import typer
+    from run_config import read_config
+
+    tree = yaml.safe_load(CONFIG.read_text())
+    stage = {"name": "v", "sources": {"drawn": 1}, "epochs": 1, "learning_rate": 1e-3, "choose_by": ["drawn"]}
+    for change, words in (
+        ({"label_smoothing": 0.1}, "need label_smoothing"),
+        ({"label_smoothing": 0.0, "photos": False}, "need photos"),
+        ({"label_smoothing": 0.0, "sources": {"plain": 1}}, "among its sources"),
+    ):
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump(tree | {"stages": [stage | change]}))
+        with pytest.raises(typer.BadParameter, match=words):
+            read_config(config, [])
 
 
 # The configs for real corpora, in the order in which one starts from the checkpoint of another.

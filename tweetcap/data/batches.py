@@ -20,6 +20,7 @@ from tweetcap.data.features import FeatureCache, PhotoViews
 from tweetcap.data.photo import PhotoError
 from tweetcap.data.shards import LeftOut
 from tweetcap.data.tables import HELD_OUT, BadRows, Photo, Table
+from tweetcap.data.verdicts import WRITERS
 
 POOL = 40  # batches that are sorted by length together
 STREAMED_POOL = 8  # the same for streams, whose photos are held for so long
@@ -54,11 +55,12 @@ class BatchSettings:
 class _Batches(Dataset):
     """What batches of any origin have in common: how one is made of its rows.
 
-    A batch is a dict of tensors: `labels` (batch, length), `prompt_lengths` (batch,), `weights` (batch,), `photo_mask`
-    (batch,), `concept_mask` (batch, concepts), `sight_mask` (batch, all sights). Of the photos it has, with a
-    cache, `last_hidden_state` and `pooler_output`, a row a text; with views, `pixel_values` (photos, 3, height, width)
-    of each photo once and `photo_rows` (batch,), which of them a text shows, or neither where no text shows any. Beside
-    the tensors there are `names`, a string a text, and `left_out`, the photos that could not be read and were hidden.
+    A batch is a dict of tensors: `labels` (batch, length), `prompt_lengths` (batch,), `weights` (batch,), `judged`
+    (batch,) whether a text has verdicts and its weight is an advantage, `photo_mask` (batch,), `concept_mask`
+    (batch, concepts), `sight_mask` (batch, all sights). Of the photos it has, with a cache, `last_hidden_state` and
+    `pooler_output`, a row a text; with views, `pixel_values` (photos, 3, height, width) of each photo once and
+    `photo_rows` (batch,), which of them a text shows, or neither where no text shows any. Beside the tensors there
+    are `names`, a string a text, and `left_out`, the photos that could not be read and were hidden.
     """
 
     def __init__(
@@ -94,9 +96,10 @@ class _Batches(Dataset):
         rng = np.random.default_rng((*self.seed, number))
         count, settings = len(rows), self.settings
         photo_mask = photo != NO_PHOTO
+        judged = np.array([row.source in WRITERS for row in rows])  # of this photo: without it they say nothing
         concept_mask = np.ones((count, self.num_concepts), bool)
         if self.train:
-            photo_mask &= rng.random(count) >= settings.null_photo
+            photo_mask &= judged | (rng.random(count) >= settings.null_photo)
             concept_mask &= rng.random(concept_mask.shape) >= settings.hidden_concept
             concept_mask &= (rng.random(count) >= settings.hidden_concepts)[:, None]
         left_out: list[LeftOut] = []
@@ -108,7 +111,7 @@ class _Batches(Dataset):
             seen, left_out = self._pixels(photo, photo_mask, photos, rng)
         texts = [row.label_ids for row in rows]
         if self.train and settings.swapped_concept and "concept_ids" in seen:
-            for place in np.flatnonzero(photo_mask & (rng.random(count) < settings.swapped_concept)):
+            for place in np.flatnonzero(photo_mask & ~judged & (rng.random(count) < settings.swapped_concept)):
                 texts[place], slots = self._swap(texts[place], seen, place, rng)
                 if slots:
                     concept_mask[place, 0] = True
@@ -127,6 +130,7 @@ class _Batches(Dataset):
             "weights": torch.tensor([row.weight for row in rows], dtype=torch.float32),
             "photos": torch.from_numpy(photo),
             "photo_mask": torch.from_numpy(photo_mask),
+            "judged": torch.from_numpy(judged),
             "concept_mask": torch.from_numpy(concept_mask),
             "sight_mask": torch.from_numpy(sight_mask),
         }
@@ -301,6 +305,10 @@ class StreamedBatches(_Batches):
         texts = [self._texts_expected(table) for table in self.streams]
         self.expected = None if None in texts else -(-(len(self.held) + sum(texts)) // settings.batch_size)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a worker process needs: it prepares photos and reads no corpus."""
+        return {name: value for name, value in vars(self).items() if name not in ("streams", "held", "tokenizer")}
+
     def __getitem__(self, job: _Job) -> dict[str, Any]:
         views = None
         if self.photos is not None:  # where all photos are streamed it is empty, but there
@@ -442,6 +450,8 @@ def load_batches(
         sampler=batches.keys(process, processes, accumulate, done, drop_last, bad_rows),
         num_workers=workers,
         collate_fn=_as_it_is,
+        # A forked worker inherits Arrow's memory without the threads that look after it, and may fall over it.
+        multiprocessing_context="forkserver" if workers and isinstance(batches, StreamedBatches) else None,
         # A loader draws a seed when it starts; from the global generator that would shift dropout after a cut.
         generator=torch.Generator(),
     )

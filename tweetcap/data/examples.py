@@ -19,6 +19,7 @@ from tweetcap.data.starter import (
     read_unpaired,
 )
 from tweetcap.data.tables import HELD_OUT, BadRows, Photo, Table, Text, open_table
+from tweetcap.data.verdicts import WRITERS, read_verdicts
 from tweetcap.model import CAPTION_TONE, TweetCapTokenizer
 
 # What a source's texts are, or the starter's file that holds them.
@@ -31,8 +32,10 @@ SOURCES = {
     "witty": STARTER,
     "stair": "captions of STAIR",
     "posts": "texts of posts",
+    "drawn": "verdicts on texts that a network drew",
+    "mended": "verdicts on texts that readers mended",
 }
-PHOTO_SOURCES = ("human", "captions", "plain", "witty", "stair", "posts")  # these have validation rows
+PHOTO_SOURCES = ("human", "captions", "plain", "witty", "stair", "posts", *WRITERS)  # these have validation rows
 NO_PHOTO = -1
 
 
@@ -46,7 +49,7 @@ class Example:
         label_ids: tone and register where known, text, end token.
         prompt_length: how many of them are tone and register.
         photo: index into the list of photos, or `NO_PHOTO`.
-        weight: how much its loss counts.
+        weight: how much its loss counts; of a text with verdicts its advantage, below zero for a bad one.
     """
 
     source: str
@@ -154,6 +157,7 @@ def open_corpus(
     streaming: bool = False,
     limit: int | None = None,
     bad_rows: BadRows | None = None,
+    verdicts: Sequence[str | Path] = (),
 ) -> Corpus:
     """Return the texts of these sources in one split.
 
@@ -163,6 +167,7 @@ def open_corpus(
         streaming: leave Parquet where it is and read it anew in each epoch.
         limit: at most so many rows of each Parquet corpus, the first ones; they are held, streaming or not.
         bad_rows: stops at the first by default.
+        verdicts: CSV files about photos of the starter folders.
 
     Raises:
         ValueError: in one sentence: a corpus can't be opened, none has any of these texts, or a row is bad and
@@ -188,6 +193,8 @@ def open_corpus(
             streams.append(table)
         else:
             reader.read_table(table, limit, bad_rows)
+    for path in verdicts:
+        reader.read_verdicts(path)
     return reader.corpus(streams, starters, missing, split)
 
 
@@ -203,16 +210,22 @@ class _Reader:
         self.photos: list[Photo] = []
         self.store = _Store()
         self._indices: dict[object, int] = {}
+        self._starter_photos: dict[str, Path] = {}
 
     def read_starter(self, folder: Path, split: str) -> None:
         has = {source: source in self.sources and (folder / SOURCES[source]).is_file() for source in SOURCES}
-        for photo in read_starter(folder, split) if has["captions"] or has["plain"] or has["witty"] else ():
+        judged = not set(WRITERS).isdisjoint(self.sources)
+        for photo in read_starter(folder, split) if has["captions"] or has["plain"] or has["witty"] or judged else ():
             index = self._index(photo.path, photo.path)
+            self._starter_photos[photo.photo_id] = photo.path
             self._add(Text("captions", photo.caption, CAPTION_TONE, None), index)
             for tone, style, text in photo.tweets:
                 self._add(Text(style, text, tone, style), index)
-        for photo in read_human_captions(folder, split) if has["human"] else ():
+        for photo in (
+            read_human_captions(folder, split) if has["human"] or (judged and (folder / HUMAN).is_file()) else ()
+        ):
             index = self._index(photo.path, photo.path)
+            self._starter_photos[photo.photo_id] = photo.path
             for caption in photo.captions:
                 self._add(Text("human", caption, CAPTION_TONE, None), index)
         # Texts without photos belong to no split of photos: they teach the language only.
@@ -221,6 +234,14 @@ class _Reader:
                 self._add(Text("unpaired", text, CAPTION_TONE, None), NO_PHOTO)
             for text in read_casual(folder) if has["casual"] else ():
                 self._add(Text("casual", text, None, None), NO_PHOTO)
+
+    def read_verdicts(self, path: str | Path) -> None:
+        """Add the texts with verdicts whose photos are of this split."""
+        for text in read_verdicts(path):
+            photo = self._starter_photos.get(text.photo_id)
+            if photo is not None:
+                index = self._index(photo, photo)
+                self._add(Text(text.writer, text.text, text.tone, "plain", text.advantage), index)
 
     def read_table(self, table: Table, limit: int | None, bad_rows: BadRows) -> None:
         if not set(self.sources) & set(table.kind.sources):

@@ -1,6 +1,9 @@
 """Learn what `tweetcap/write/ranking.py` ranks by from candidates that were read one by one; print its tables.
 
-    python training/fit_ranking.py --verdicts training/reports/ranking.csv
+    python training/fit_ranking.py --verdicts training/reports/ranking.csv --corpus CORPUS
+
+With a corpus the features are first worked out anew by a checkpoint, and written back: another network finds other
+texts likely.
 
 A row is a candidate: its features as ranking sees them and a reader's verdicts. For each verdict there is one logistic
 regression over all tones and, pulled towards it, one a tone: three hundred candidates of a tone alone are too few.
@@ -16,9 +19,14 @@ import typer
 from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import rankdata
+from tqdm import tqdm
 
+from tweetcap import TweetWriter
+from tweetcap.data.starter import SPLITS, read_starter
 from tweetcap.model import TWEET_TONES
-from tweetcap.write.ranking import Features
+from tweetcap.write.ranking import Contender, Features
+from tweetcap.write.sampling import Candidate
+from tweetcap.write.writer import REGISTER
 
 VERDICTS = ("fluent", "fits", "funny")
 SPREAD = 2.0  # standard deviations a tone's weights may well differ from those of all tones
@@ -66,8 +74,39 @@ def auc(verdicts: np.ndarray, scores: np.ndarray) -> float:
     return above / (positive * (len(verdicts) - positive))
 
 
-def main(verdicts: Annotated[Path, typer.Option(help="CSV of candidates with features and verdicts.")]) -> None:
+def score(path: Path, corpus: Path, checkpoint: str | None) -> None:
+    """Write the features of a CSV's texts anew, by a checkpoint and the photos of a starter corpus."""
+    writer = TweetWriter.from_pretrained(checkpoint)
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    places = {photo.photo_id: photo.path for split in SPLITS for photo in read_starter(corpus, split)}
+    photos = list(dict.fromkeys(row["photo_id"] for row in rows))
+    for photo in tqdm(photos, desc="scoring", unit=" photos", disable=None):
+        encoded = writer.encode([places[photo]])
+        lifts = writer.sights.lifts(encoded)
+        ours = [row for row in rows if row["photo_id"] == photo]
+        texts, tones = [row["text"] for row in ours], [row["tone"] for row in ours]
+        given = [[0] * len(ours), [REGISTER] * len(ours)]
+        likelihoods = [writer.log_likelihoods(texts, tones, seen, *given) for seen in (encoded, None)]
+        for row, *nats in zip(ours, *likelihoods, strict=True):
+            token_ids = writer.tokenizer.encode(row["text"])
+            candidate = Candidate(token_ids, True, *nats)
+            contender = Contender(row["text"], row["tone"], candidate, writer.sights.lift(token_ids, lifts))
+            row |= {name: f"{value:.4g}" for name, value in contender.features._asdict().items()}
+    with path.open("w", encoding="utf-8", newline="") as lines:
+        table = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def main(
+    verdicts: Annotated[Path, typer.Option(help="CSV of candidates with features and verdicts.")],
+    corpus: Annotated[Path | None, typer.Option(help="Starter folder, to work the features out anew.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="By which; the embedded one by default.")] = None,
+) -> None:
     """Print the weights of each verdict, and how well they do on photos that they weren't learnt from."""
+    if corpus:
+        score(verdicts, corpus, checkpoint)
     features, tones, photos, given = read_verdicts(verdicts)
     for name, values in given.items():
         scores = np.zeros(len(values))

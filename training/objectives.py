@@ -121,7 +121,8 @@ class Verdicts:
     A text of advantage A costs −|A| log σ(sign(A) · β · Δ), Δ the nats by which it is likelier now than by the network
     as it was at first. That is the loss of direct preference optimisation (Rafailov et al. 2023, eq. 7) with each text
     set against its own beginning instead of against another text, as in Ethayarajh et al. (2024). What has moved far
-    enough is left in peace.
+    enough is left in peace. Texts with an advantage are learnt like any other too: pushing alone unlearns more than the
+    bad texts (as in Pang et al. 2024).
 
     Args:
         first: the network as it is at the stage's start; a copy is kept.
@@ -148,7 +149,8 @@ class Verdicts:
         return -batch["weights"].abs() * F.logsigmoid(self.gains(model, inputs, batch))
 
     def __call__(self, model: TweetCapForConditionalGeneration, inputs: Inputs, batch: Batch) -> Inputs:
-        """Return inputs whose weights make the network's own loss have the gradient of this one, up to 2 ÷ β."""
+        """Return inputs whose weights make the network's own loss have the gradient of this one, times 2 ÷ β, and of
+        the nats of texts with an advantage."""
         judged = batch["judged"]
         if not judged.any():
             return inputs
@@ -159,7 +161,7 @@ class Verdicts:
             asked["encoder_outputs"] = rows_of(inputs["encoder_outputs"], rows)
         weights = inputs["weights"].clone()
         pull = 2 * (-self.gains(model, asked, part)).sigmoid()
-        weights[rows] = (self.strength * part["weights"] * pull).to(weights)
+        weights[rows] = (self.strength * part["weights"] * pull + (part["weights"] > 0)).to(weights)
         labels = torch.where(judged[:, None], counted(batch), inputs["labels"])
         read = inputs.get("decoder_input_ids", model.shift_right(inputs["labels"]))
         return inputs | {"labels": labels, "decoder_input_ids": read, "weights": weights}

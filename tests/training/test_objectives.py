@@ -233,7 +233,7 @@ def moved(model, tokenizer):
     return other
 
 
-def test_weighing_texts_gives_the_gradient_of_the_verdicts_own_loss(model, judged, tokenizer):
+def test_weighing_texts_gives_the_gradient_of_the_verdicts_loss_and_of_good_texts_nats(model, judged, tokenizer):
     verdicts, now = Verdicts(model, sharpness=0.1, strength=1.0), moved(model, tokenizer)
     labels, rows = counted(judged), judged["judged"]
     inputs = to_inputs(now, judged) | {"weights": text_weights(judged, 0.0)}
@@ -251,7 +251,8 @@ def test_weighing_texts_gives_the_gradient_of_the_verdicts_own_loss(model, judge
     gains = judged["weights"].sign() * 0.1 * (nats(now) - first)
     losses = -judged["weights"].abs() * torch.nn.functional.logsigmoid(gains)
     torch.testing.assert_close(verdicts.losses(now, inputs, judged), losses.detach(), rtol=1e-4, atol=1e-5)
-    expected = gradient(now, losses[rows].sum() * 2 / 0.1)
+    good = rows & (judged["weights"] > 0)
+    expected = gradient(now, losses[rows].sum() * 2 / 0.1 - nats(now)[good].sum())
 
     alone = weighed | {"weights": torch.where(rows, weighed["weights"], 0)}
     found = gradient(now, now(**alone, num_items_in_batch=torch.tensor(1.0)).loss)

@@ -118,7 +118,7 @@ class TweetWriter:
         self._banned = banned.to(self.model.device)
         concepts = [self.tokenizer.decode(ids) for ids in model.config.concept_token_ids]
         self._animals = AnimalWords(self.tokenizer, concepts)
-        self._sights = SightWords(model.config)
+        self.sights = SightWords(model.config)
 
     @classmethod
     def from_pretrained(
@@ -248,11 +248,11 @@ class TweetWriter:
         check_settings(tone=tone, tones=self.tones, **asdict(settings))
         count, max_length = settings.count, settings.max_length
         encoded = self._encoded(photo)
-        animals, lifts = self._animals.allowed(encoded), self._sights.lifts(encoded)
+        animals, lifts = self._animals.allowed(encoded), self.sights.lifts(encoded)
         generator = torch.Generator(self.model.device)
         generator.manual_seed(seed) if seed is not None else generator.seed()
         options = {
-            "banned": forbid(self._banned, self._animals.banned(animals) + self._sights.banned(lifts)),
+            "banned": forbid(self._banned, self._animals.banned(animals) + self.sights.banned(lifts)),
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "guidance": settings.guidance,
@@ -276,7 +276,7 @@ class TweetWriter:
                 with self._counting:
                     self.outcomes[reason or "passed"] += 1
                 if reason is None:
-                    sights = self._sights.lift(candidate.token_ids, lifts)
+                    sights = self.sights.lift(candidate.token_ids, lifts)
                     passed.append(Contender(text, drawn_tone, candidate, sights))
             chosen = choose(passed, count, avoid)
             if len(chosen) == count:
